@@ -1,0 +1,173 @@
+"""Which cycles teach, which choose the epoch, and which only judge. No cycle is on two sides.
+
+Three cells or more: whole cells, drawn by `seed`, 15 % of them (at least one) for validation and as many for test.
+Two cells: one is the test; the other teaches, but for a stretch at 60-75 % of its life, gaps around it, that validates.
+One cell: in time, the first 70 % teach, the next 15 % validate, the last 15 % test, with a window's length between them.
+Cells with the same cycles (a file imported twice) count as one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from batteries.windows import History, Windows, concatenate, windows_of
+
+MIN_CYCLES = 12  # with a known SoH, for a cell to be split in time or to judge others
+HELD_OUT = 0.15  # share of the cells, or of one cell's life, for validation, and again for test
+TREND_HORIZON = 3  # a trend is not trusted past so many times the life it was seen over
+
+
+class UnusableData(Exception):  # noqa: N818 - named as what it is
+    """The histories cannot be trained on; the message says which battery and why."""
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Windows of each role. `Windows.cell` counts in the order of the histories given to `split`."""
+
+    train: Windows
+    validation: Windows
+    test: Windows
+    train_cells: tuple[str, ...]
+    validation_cells: tuple[str, ...]
+    test_cells: tuple[str, ...]
+    left_out: tuple[str, ...]  # why, a sentence a battery
+    by_time: bool  # the test is later life of the cell that taught, not another cell
+    length: int  # of the windows; shorter than asked where a single cell's record is short
+
+
+def split(histories: Sequence[History], length: int, *, seed: int = 0, end_of_life: float = 0.8) -> Split:
+    """Divide the cells, or one cell's life, into train, validation and test.
+
+    `end_of_life` is the SoH at which RUL is zero; needed where one cell's RUL must be told from its early life alone.
+
+    Raises:
+        UnusableData: no battery has enough cycles with a known SoH.
+    """
+    usable, left_out = _usable(histories)
+    long = [number for number in usable if _labelled(histories[number]) >= MIN_CYCLES]
+    short = [number for number in usable if number not in long]
+    if not long:
+        raise UnusableData("; ".join([*left_out, *(_too_short(histories[number]) for number in short)]))
+    order = [
+        sorted(long, key=lambda n: histories[n].cell)[i] for i in np.random.default_rng(seed).permutation(len(long))
+    ]
+    if len(long) == 1:
+        parts, shortened = _in_time(histories[order[0]], order[0], length, end_of_life)
+        roles = ([*order, *short], order, order)
+    elif len(long) == 2:
+        parts, shortened = _one_against_one(histories, order, length)
+        roles = ([order[1], *short], [order[1]], [order[0]])
+    else:
+        held_out = max(1, round(HELD_OUT * len(order)))
+        roles = ([*order[2 * held_out :], *short], order[held_out : 2 * held_out], order[:held_out])
+        parts, shortened = [_whole(histories, sorted(numbers), length) for numbers in roles], length
+    if short and len(long) < 3:
+        parts[0] = concatenate([parts[0], _whole(histories, short, shortened)])
+    train, validation, test = parts
+    names = [tuple(histories[number].cell for number in sorted(numbers)) for numbers in roles]
+    return Split(train, validation, test, *names, tuple(left_out), len(long) == 1, shortened)
+
+
+def _usable(histories: Sequence[History]) -> tuple[list[int], list[str]]:
+    usable: list[int] = []
+    left_out: list[str] = []
+    seen: dict[bytes, str] = {}
+    for number, history in enumerate(histories):
+        content = (
+            np.asarray(history.features, dtype=np.float32).tobytes() + np.asarray(history.soh, np.float64).tobytes()
+        )
+        if _labelled(history) == 0:
+            left_out.append(_too_short(history))
+        elif content in seen:
+            left_out.append(f"{history.cell}: holds the same cycles as {seen[content]}")
+        else:
+            seen[content] = history.cell
+            usable.append(number)
+    if not usable:
+        raise UnusableData("; ".join(left_out) or "no battery was given")
+    return usable, left_out
+
+
+def _labelled(history: History) -> int:
+    return int((np.isfinite(history.soh) & np.isfinite(history.features).any(axis=1)).sum())
+
+
+def _too_short(history: History) -> str:
+    return (
+        f"{history.cell}: {_labelled(history)} of its {len(history)} cycles have features and a known state of health; "
+        f"at least {MIN_CYCLES} are needed"
+    )
+
+
+def _whole(histories: Sequence[History], numbers: Sequence[int], length: int) -> Windows:
+    return concatenate([windows_of(histories[number], number, length) for number in numbers])
+
+
+def _in_time(history: History, number: int, length: int, end_of_life: float) -> tuple[list[Windows], int]:
+    n = len(history)
+    first, second = round((1 - 2 * HELD_OUT) * n), round((1 - HELD_OUT) * n)
+    length = min(length, max(1, (second - first) // 2))
+    early = known_by(history, first, end_of_life)
+    later = known_by(history, second, end_of_life)
+    parts = [
+        windows_of(early, number, length),
+        windows_of(later, number, length, first_row=first + length),
+        windows_of(history, number, length, first_row=second + length),
+    ]
+    for part, role in zip(parts, ("training", "validation", "test"), strict=True):
+        if not np.isfinite(part.soh).any():
+            raise UnusableData(f"{history.cell}: no cycle of its {role} stretch has a known state of health")
+    return parts, length
+
+
+def _one_against_one(histories: Sequence[History], order: Sequence[int], length: int) -> tuple[list[Windows], int]:
+    test, teacher = order
+    history = histories[teacher]
+    start, stop = round(0.6 * len(history)), round(0.75 * len(history))
+    length = min(length, max(1, (stop - start) // 2))
+    before, after = _rows(history, 0, start), _rows(history, stop + length, len(history))
+    middle = _rows(history, 0, stop)
+    parts = [
+        concatenate([windows_of(before, teacher, length), windows_of(after, teacher, length)]),
+        windows_of(middle, teacher, length, first_row=start + length),
+        windows_of(histories[test], test, length),
+    ]
+    if not all(np.isfinite(part.soh).any() for part in parts):
+        raise UnusableData(f"{history.cell}: its cycles with a known state of health are too unevenly spread")
+    return parts, length
+
+
+def _rows(history: History, start: int, stop: int) -> History:
+    rows = slice(start, stop)
+    return replace(
+        history,
+        cycle_index=history.cycle_index[rows],
+        features=history.features[rows],
+        soh=history.soh[rows],
+        rul=history.rul[rows],
+    )
+
+
+def known_by(history: History, stop: int, end_of_life: float) -> History:
+    """The first `stop` cycles, with the RUL that was knowable then: measured if the end came before, else from the trend.
+
+    The trend is a straight line through the second half of the SoH seen; it counts where it falls to `end_of_life` within
+    `TREND_HORIZON` times the life seen. Otherwise RUL is unknown, and the record's length is its lower bound.
+    """
+    part = _rows(history, 0, stop)
+    index, soh = np.asarray(part.cycle_index, dtype=np.float64), np.asarray(part.soh, dtype=np.float64)
+    happened = index + part.rul <= index[-1]
+    if happened.any():
+        return replace(part, rul=np.where(happened, part.rul, np.nan))
+    unknown = np.full(len(index), np.nan)
+    recent = np.flatnonzero(np.isfinite(soh))
+    recent = recent[len(recent) // 2 :]
+    if len(recent) < 3 or np.ptp(index[recent]) == 0:
+        return replace(part, rul=unknown)
+    slope, offset = np.polyfit(index[recent], soh[recent], 1)
+    end = (end_of_life - offset) / slope if slope < 0 else np.inf
+    if end > index[-1] + TREND_HORIZON * (index[-1] - index[0] + 1):
+        return replace(part, rul=unknown)
+    return replace(part, rul=np.maximum(end, index[-1]) - index)
