@@ -1,0 +1,175 @@
+"""Who is asking: decided for every request and socket before any of its body is read.
+
+Everything needs a token except the exact (verb, path) pairs of ``PUBLIC``. FastAPI reads a whole body before it runs
+dependencies, and HTTP middleware does not see sockets; so this is plain ASGI in front of both.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import parse_qs
+
+from anyio.to_thread import run_sync
+from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
+from starlette._utils import get_route_path
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api.auth import tokens
+from api.errors import ApiError, MethodNotAllowed, NotFound, Unauthenticated, rendered
+from api.limits import Limits
+from api.routes import WEBSOCKET, Route, verbs_on
+from store import users
+from store.session import transaction
+from store.settings import Settings
+
+COOKIE = "battery_session"
+BASE = "/api/v1"
+UPLOAD = ("POST", f"{BASE}/batteries")
+PUBLIC = frozenset(
+    {
+        ("POST", f"{BASE}/auth/token"),
+        ("GET", f"{BASE}/health"),
+        ("GET", f"{BASE}/version"),
+        ("GET", "/openapi.json"),
+        ("GET", "/docs"),
+        ("GET", "/docs/start.js"),
+        ("GET", "/docs/swagger-ui-bundle.js"),
+        ("GET", "/docs/swagger-ui.css"),
+        ("GET", "/docs/favicon.png"),
+        ("GET", "/"),
+        ("GET", "/page/page.js"),
+        ("GET", "/page/page.css"),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """The account behind a request, and the token it came with."""
+
+    id: int
+    email: str
+    created_at: datetime
+    token: tokens.Token
+
+
+def caller_of(connection: HTTPConnection) -> Caller:
+    """The caller that the middleware found; a dependency for endpoints."""
+    caller = connection.scope["state"]["caller"]
+    assert isinstance(caller, Caller)  # noqa: S101 - the middleware lets nobody else in
+    return caller
+
+
+class Authentication:
+    """Lets through what is public and whoever shows a valid token; answers everything else itself."""
+
+    def __init__(
+        self, app: ASGIApp, settings: Settings, key: str, limits: Limits, routes: Callable[[], tuple[Route, ...]]
+    ) -> None:
+        self.app = app
+        self.settings = settings
+        self.key = key
+        self.limits = limits
+        self.routes = routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request or socket."""
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await self._socket(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        asked = (scope["method"], get_route_path(scope))
+        if asked not in PUBLIC:
+            try:
+                check_served(*asked, verbs_on(self.routes(), asked[1]) - {WEBSOCKET})
+                caller = await self._caller(bearer_token(Headers(scope=scope)))
+                (self.limits.upload if asked == UPLOAD else self.limits.call)(caller.id)
+            except ApiError as error:
+                await rendered(error, scope)(scope, receive, send)
+                return
+            scope["state"]["caller"] = caller
+        await self.app(scope, receive, send)
+
+    async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            token = socket_token(scope, self.settings.allowed_origins)
+            scope["state"]["caller"] = await self._caller(token)
+        except ApiError as error:
+            scope["state"]["error_code"] = error.error_code
+            await receive()
+            # Accepted first: a browser only learns the code of a socket that was open.
+            await send({"type": "websocket.accept", "subprotocol": subprotocol(scope)})
+            await send({"type": "websocket.close", "code": 1008, "reason": error.error_code})
+            return
+        await self.app(scope, receive, send)
+
+    async def _caller(self, encoded: str | None) -> Caller:
+        if not encoded:
+            raise Unauthenticated("MISSING_TOKEN", "This needs an access token: Authorization: Bearer <token>")
+        token = tokens.verified(encoded, self.key)
+        return await run_sync(_account, token)
+
+
+def _account(token: tokens.Token) -> Caller:
+    with transaction() as session:
+        user = users.bearer(session, token.email, token.jti)
+        if user is None:
+            raise Unauthenticated("INVALID_TOKEN", "The token was given up, or its account is gone")
+        return Caller(user.id, user.email, user.created_at, token)
+
+
+def check_served(verb: str, path: str, verbs: set[str]) -> None:
+    """Raise NotFound or MethodNotAllowed, token or not: a typing error should look like one, and /openapi.json is public."""
+    if not verbs:
+        raise NotFound(f"There is nothing at {path}")
+    if verb not in verbs:
+        allowed = ", ".join(sorted(verbs))
+        raise MethodNotAllowed(f"{verb} is not possible here; {allowed} is", headers={"Allow": allowed})
+
+
+def bearer_token(headers: Headers) -> str | None:
+    """The token of ``Authorization: Bearer …``."""
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
+def subprotocol(scope: Scope) -> str | None:
+    """What the server chooses of ``["Bearer", <JWT>]``: never the token itself."""
+    return "Bearer" if "Bearer" in scope.get("subprotocols", []) else None
+
+
+def socket_token(scope: Scope, allowed_origins: list[str]) -> str | None:
+    """The token of a socket: header, subprotocol pair, query, or the session cookie when the page that opens it is ours."""
+    headers = Headers(scope=scope)
+    protocols = scope.get("subprotocols", [])
+    query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
+    if token := bearer_token(headers):
+        return token
+    if len(protocols) == 2 and protocols[0] == "Bearer":
+        return str(protocols[1])
+    if "token" in query:
+        return query["token"][0]
+    return session_cookie(headers) if own_origin(scope, allowed_origins) else None
+
+
+def session_cookie(headers: Headers) -> str | None:
+    """The token in the session cookie."""
+    try:
+        morsel = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+    except CookieError:
+        return None
+    return str(morsel.value) if morsel else None
+
+
+def own_origin(scope: Scope, allowed_origins: list[str]) -> bool:
+    """True when the page that opens the socket was served by this API or by an allowed origin."""
+    headers = Headers(scope=scope)
+    scheme = {"ws": "http", "wss": "https"}.get(scope.get("scheme", "ws"), "http")
+    origin = headers.get("origin", "")
+    return origin == f"{scheme}://{headers.get('host', '')}" or origin in allowed_origins

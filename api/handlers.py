@@ -1,0 +1,84 @@
+"""Every exception that leaves an endpoint, rendered as the one envelope."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from api.errors import (
+    ApiError,
+    InternalError,
+    MissingRequiredField,
+    NotFound,
+    ValidationFailed,
+    rendered,
+)
+
+SOURCES = ("body", "query", "path", "header", "cookie")
+
+
+def install(app: FastAPI) -> None:
+    """Teach ``app`` to render what its endpoints raise."""
+    app.add_exception_handler(ApiError, on_api_error)
+    app.add_exception_handler(RequestValidationError, on_invalid_request)
+    app.add_exception_handler(HTTPException, on_http_exception)
+
+
+async def on_api_error(request: Request, error: Exception) -> Response:
+    """An exception in the words of the domain."""
+    assert isinstance(error, ApiError)  # noqa: S101 - registered for it alone
+    return rendered(error, request.scope)
+
+
+async def on_invalid_request(request: Request, error: Exception) -> Response:
+    """A request that does not fit its schema."""
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it alone
+    return rendered(validation_error(error.errors()), request.scope)
+
+
+async def on_http_exception(request: Request, error: Exception) -> Response:
+    """What the framework says by itself: bodies that it cannot read."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for it alone
+    if isinstance(error.__cause__, ApiError):
+        return rendered(error.__cause__, request.scope)  # raised while the body was read
+    return rendered(_from_framework(request, error), request.scope)
+
+
+def _from_framework(request: Request, error: HTTPException) -> ApiError:
+    if error.status_code == 404:
+        return NotFound(f"There is nothing at {request.url.path}")
+    if error.status_code < 500:
+        return ValidationFailed(str(error.detail), details=[{"field": "body", "issue": str(error.detail)}])
+    return InternalError(str(error.detail))
+
+
+def validation_error(problems: Sequence[Mapping[str, Any]], prefix: str = "") -> ValidationFailed:
+    """Pydantic's problems as one error that names each field (``hyperparams.epochs``)."""
+    details = [{"field": field_name(problem["loc"], prefix), "issue": issue(problem)} for problem in problems]
+    missing = all(problem["type"] == "missing" for problem in problems)
+    names = ", ".join(dict.fromkeys(detail["field"] for detail in details))
+    if missing:
+        return MissingRequiredField(f"Missing: {names}", details=details)
+    return ValidationFailed(f"Not valid: {names}", details=details)
+
+
+def field_name(location: Sequence[str | int], prefix: str = "") -> str:
+    """``("body", "hyperparams", "epochs")`` → ``hyperparams.epochs``."""
+    parts = [str(part) for part in location]
+    if parts and parts[0] in SOURCES:
+        source, *parts = parts
+        if not parts or (
+            source == "body" and parts[0].isdigit()
+        ):  # the body as a whole: a number is a place in its text
+            return source
+    return ".".join([prefix, *parts] if prefix else parts)
+
+
+def issue(problem: Mapping[str, Any]) -> str:
+    """What is wrong, in one sentence."""
+    if problem["type"] == "json_invalid":
+        return f"Not JSON: {problem.get('ctx', {}).get('error', problem['msg'])}"
+    return str(problem["msg"]).removeprefix("Value error, ")

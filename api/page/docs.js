@@ -1,0 +1,9 @@
+'use strict';
+
+SwaggerUIBundle({
+  url: '/openapi.json',
+  dom_id: '#swagger',
+  deepLinking: true,
+  tryItOutEnabled: true,
+  persistAuthorization: false,
+});

@@ -1,0 +1,61 @@
+"""JSON as the contract has it: UTF-8, UTC timestamps with a trailing Z, NaN as null."""
+
+import math
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import orjson
+from fastapi import Path
+from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer, WithJsonSchema
+from starlette.responses import Response
+
+LARGEST_ID = 2**31 - 1  # what every database's INTEGER key can hold
+
+
+class Json(Response):
+    """A response that orjson writes; numpy arrays pass through, NaN becomes null."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        """Bytes of ``content``."""
+        return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def iso(moment: datetime) -> str:
+    """``2025-01-07T10:00:00.000Z``."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+Timestamp = Annotated[
+    datetime,
+    PlainSerializer(iso, return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2025-01-07T10:00:00.000Z"]}),
+]
+
+Identifier = Annotated[int, Path(description="Its `id`.", examples=[1])]
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _fraction(value: float | None) -> float | None:
+    finite = _finite(value)
+    return finite if finite is None else min(1.0, max(0.0, finite))
+
+
+Number = Annotated[float | None, AfterValidator(_finite)]
+Fraction = Annotated[float | None, AfterValidator(_fraction)]
+
+
+class Schema(BaseModel):
+    """Base of what is answered: read from rows, documented in OpenAPI."""
+
+    model_config = ConfigDict(from_attributes=True, protected_namespaces=())
+
+
+class Request(BaseModel):
+    """Base of what is asked: unknown keys are refused by name."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())

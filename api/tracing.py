@@ -1,0 +1,70 @@
+"""The outermost layer: a name for every request, a log line for it, and an answer when something unforeseen happens."""
+
+import logging
+import secrets
+import time
+
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.errors import DatabaseError, InternalError, rendered
+
+log = logging.getLogger("api.access")
+
+
+class Tracing:
+    """Gives each request its ``trace_id``: in ``X-Request-ID``, in every error, and in the log. Queries are never logged."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request or socket."""
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        trace_id = f"req_{secrets.token_hex(12)}"
+        scope.setdefault("state", {})["trace_id"] = trace_id
+        started = time.perf_counter()
+        status = 0
+
+        async def traced(message: Message) -> None:
+            nonlocal status
+            if message["type"] in ("http.response.start", "websocket.accept"):
+                status = int(message.get("status", 101))
+                MutableHeaders(raw=_header_list(message))["X-Request-ID"] = trace_id
+            elif message["type"] == "websocket.close":
+                status = int(message.get("code", 1000))
+            await send(message)
+
+        try:
+            await self.app(scope, receive, traced)
+        except Exception as failure:
+            log.exception("%s failed", trace_id)
+            if scope["type"] == "websocket" or status:
+                raise
+            error = DatabaseError if isinstance(failure, SQLAlchemyError) else InternalError
+            message = f"Something went wrong on the server; its log has the details under {trace_id}"
+            await rendered(error(message), scope)(scope, receive, traced)
+        finally:
+            log.info(
+                "%s %s %s %s %s %.1f ms",
+                trace_id,
+                scope.get("method", "WEBSOCKET"),
+                _printable(scope["path"]),
+                status,
+                scope["state"].get("error_code", "-"),
+                1000 * (time.perf_counter() - started),
+            )
+
+
+def _header_list(message: Message) -> list[tuple[bytes, bytes]]:
+    headers = list(message.get("headers") or [])
+    message["headers"] = headers
+    return headers
+
+
+def _printable(path: str) -> str:
+    """A path that cannot forge log lines."""
+    return path.encode("ascii", "backslashreplace").decode().replace("\n", "\\n").replace("\r", "\\r")[:200]

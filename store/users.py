@@ -1,0 +1,69 @@
+"""Accounts and the tokens they gave up.
+
+Passwords are kept as argon2id hashes (19 MiB, two passes: the minimum that OWASP's password storage sheet gives), so
+that a few logins at once do not need more memory than the whole API.
+"""
+
+from datetime import datetime
+
+from pwdlib import PasswordHash
+from pwdlib.hashers.argon2 import Argon2Hasher
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from store.tables import RevokedToken, User, utc_now
+
+HASHER = PasswordHash((Argon2Hasher(time_cost=2, memory_cost=19 * 1024, parallelism=1),))
+SHORTEST_PASSWORD = 8
+# Checked when the account is unknown, so that the answer takes as long as for a known one.
+NOBODY = "$argon2id$v=19$m=19456,t=2,p=1$0rIi4TjHJ19PLdgTsFlZYA$cLov6WL+hcaXP4ERitdC9H8MBAHHFJGF1XOeTU2+nHE"
+
+
+class AccountError(ValueError):
+    """The account cannot be made; the message says why."""
+
+
+def normalised(email: str) -> str:
+    """Addresses are compared without case or surrounding blanks."""
+    return email.strip().casefold()
+
+
+def find(session: Session, email: str) -> User | None:
+    """The account of this address."""
+    return session.scalar(select(User).where(User.email == normalised(email)))
+
+
+def add(session: Session, email: str, password: str) -> User:
+    """Make an account. Raises AccountError for an address that is taken or none, or a password that is too short."""
+    address = normalised(email)
+    if "@" not in address[1:-1] or len(address) > 320:
+        raise AccountError(f"{email!r} is not an e-mail address")
+    if len(password) < SHORTEST_PASSWORD:
+        raise AccountError(f"the password needs at least {SHORTEST_PASSWORD} characters")
+    if find(session, address) is not None:
+        raise AccountError(f"{address} already has an account")
+    user = User(email=address, password_hash=HASHER.hash(password))
+    session.add(user)
+    session.flush()
+    return user
+
+
+def password_matches(password_hash: str | None, password: str) -> bool:
+    """True when the password is the account's; takes as long for ``None``, no account.
+
+    About 20 ms: call it outside transactions.
+    """
+    matches = HASHER.verify(password, password_hash or NOBODY)
+    return matches and password_hash is not None
+
+
+def revoke(session: Session, jti: str, expires_at: datetime) -> None:
+    """Refuse the token ``jti`` from now on; forget those that have expired meanwhile."""
+    session.execute(delete(RevokedToken).where(RevokedToken.expires_at < utc_now()))
+    session.merge(RevokedToken(jti=jti, expires_at=expires_at))
+
+
+def bearer(session: Session, email: str, jti: str) -> User | None:
+    """The account that a valid token of ``email`` stands for; None when it was logged out or the account is gone."""
+    revoked = select(RevokedToken.jti).where(RevokedToken.jti == jti).exists()
+    return session.scalar(select(User).where(User.email == normalised(email), ~revoked))
