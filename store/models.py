@@ -1,0 +1,81 @@
+"""Rows of registered models, and how their versions count."""
+
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from store.tables import Job, Model, utc_now
+
+FIRST_VERSION = "1.0.0"
+SHAPE = ("hidden_size", "window", "ensemble_size")  # hyperparameters that change the network itself
+
+
+def register(
+    session: Session,
+    job: Job,
+    *,
+    mlflow_version: str,
+    mlflow_run_id: str,
+    artifact_path: str,
+    metrics: dict[str, Any],
+    sha256: str,
+    file_size: int,
+    data_version: str | None,
+) -> Model:
+    """Insert the model that ``job`` trained; its name is the job's, else the algorithm's."""
+    name = job.model_name or job.algorithm
+    previous = session.scalars(
+        select(Model).where(Model.algorithm == job.algorithm, Model.name == name).order_by(Model.id.desc()).limit(1)
+    ).first()
+    version = FIRST_VERSION
+    if previous is not None:
+        version = next_version(previous.version, previous.hyperparams, job.hyperparams)
+    model = Model(
+        job_id=job.id,
+        algorithm=job.algorithm,
+        mlflow_version=mlflow_version,
+        mlflow_run_id=mlflow_run_id,
+        artifact_path=artifact_path,
+        name=name,
+        version=version,
+        hyperparams=job.hyperparams,
+        metrics=metrics,
+        sha256=sha256,
+        file_size=file_size,
+        data_version=data_version,
+    )
+    session.add(model)
+    session.flush()
+    return model
+
+
+def next_version(previous: str, before: dict[str, Any], now: dict[str, Any]) -> str:
+    """MAJOR moves with the architecture, MINOR with other hyperparameters, PATCH with a retraining."""
+    major, minor, patch = (int(part) for part in previous.split("."))
+    if any(before.get(name) != now.get(name) for name in SHAPE):
+        return f"{major + 1}.0.0"
+    if before != now:
+        return f"{major}.{minor + 1}.0"
+    return f"{major}.{minor}.{patch + 1}"
+
+
+def live(session: Session, model_id: int) -> Model | None:
+    """The model, unless it was deleted."""
+    return session.scalar(select(Model).where(Model.id == model_id, Model.deleted_at.is_(None)))
+
+
+def by_registered_version(session: Session, algorithm: str, mlflow_version: str) -> Model | None:
+    """The row of version ``mlflow_version`` of the registered model ``algorithm``."""
+    return session.scalar(select(Model).where(Model.algorithm == algorithm, Model.mlflow_version == mlflow_version))
+
+
+def largest_window(session: Session, algorithm: str) -> int | None:
+    """Most cycles that any live model of ``algorithm`` looks back over; None when there is no model."""
+    rows = session.scalars(select(Model.hyperparams).where(Model.algorithm == algorithm, Model.deleted_at.is_(None)))
+    return max((int(row.get("window", 1)) for row in rows), default=None)
+
+
+def mark_deleted(model: Model) -> None:
+    """Hide the model; its bytes go when the registry lets go of them."""
+    model.deleted_at = utc_now()
