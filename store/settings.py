@@ -1,6 +1,7 @@
 """Every setting of the platform, in one place.
 
-Each is an environment variable with the prefix ``BATTERY_`` (``BATTERY_API_PORT``), or a line in ``$BATTERY_HOME/.env``.
+Each is an environment variable with the prefix ``BATTERY_`` (``BATTERY_API_PORT``), or a line of
+``$BATTERY_HOME/.env``.
 The table in README.md lists all of them; a test compares the two.
 """
 
@@ -37,7 +38,7 @@ class Settings(BaseSettings):
     token_lifetime_s: int = Field(3600, ge=1, description="Seconds that an access token is valid.")
     allowed_origins: list[str] = Field([], description="Further web origins that may call the API (JSON list).")
     max_upload_bytes: int = Field(100 * 1024 * 1024, ge=1, description="Largest file that an upload may hold.")
-    parser_memory_bytes: int = Field(2 * 1024**3, ge=1, description="Memory limit of the process that parses an upload.")
+    parser_memory_bytes: int = Field(2 * 1024**3, ge=1, description="Memory that parsing one upload may take.")
     parser_cpu_s: int = Field(120, ge=1, description="CPU seconds that parsing one upload may take.")
     end_of_life: float = Field(0.8, gt=0, lt=1, description="SoH below which a cell is at its end of life.")
     max_training_jobs: int = Field(3, ge=1, description="Training jobs that run at once; the others wait.")

@@ -19,7 +19,7 @@ class UtcDateTime(TypeDecorator[datetime]):
     impl = DateTime(timezone=True)
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         """Refuse naive values, store UTC."""
         if value is None:
             return None
@@ -27,7 +27,7 @@ class UtcDateTime(TypeDecorator[datetime]):
             raise ValueError("timestamps must be aware")
         return value.astimezone(UTC)
 
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         """Give UTC back."""
         if value is None:
             return None
@@ -102,7 +102,10 @@ class CycleRow(Table):
     """The scalars of one cycle. ``soh`` here is not clipped; what is shown is."""
 
     __tablename__ = "cycles"
-    __table_args__ = (Index("ix_cycles_battery_id_cycle_index", "battery_id", "cycle_index"),)
+    __table_args__ = (
+        UniqueConstraint("battery_id", "position"),  # its index is the one that pages are read by
+        Index("ix_cycles_battery_id_cycle_index", "battery_id", "cycle_index"),
+    )
     id: Mapped[int] = mapped_column(primary_key=True)
     battery_id: Mapped[int] = mapped_column(ForeignKey("batteries.id", ondelete="CASCADE"))
     position: Mapped[int]  # 0-based place in the file, row of the Parquet file
