@@ -87,4 +87,4 @@ class Settings(BaseSettings):
 def get_settings() -> Settings:
     """Settings of this process, read once from the environment and ``$BATTERY_HOME/.env``."""
     home = Path(os.environ.get("BATTERY_HOME", CHECKOUT))
-    return Settings(_env_file=home / ".env")  # type: ignore[call-arg]
+    return Settings(_env_file=home / ".env")

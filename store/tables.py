@@ -3,7 +3,18 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, ForeignKey, Index, MetaData, String, Text, TypeDecorator, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    ForeignKey,
+    Index,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -74,8 +85,9 @@ class DataVersion(Table):
     id: Mapped[int] = mapped_column(primary_key=True)
     dvc_hash: Mapped[str] = mapped_column(String(64), unique=True)  # md5 of the directory, '….dir'
     battery_count: Mapped[int]
-    size_bytes: Mapped[int]
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    seen_at: Mapped[datetime] = mapped_column(default=utc_now, index=True)  # when data/ was last found in this state
 
 
 class Battery(Table):
@@ -93,7 +105,9 @@ class Battery(Table):
     chemistry: Mapped[str | None] = mapped_column(String(255))
     import_report: Mapped[dict[str, Any]]
     feature_version: Mapped[int]
-    data_version_id: Mapped[int | None] = mapped_column(ForeignKey("data_versions.id"))  # null: not versioned yet
+    data_version_id: Mapped[int | None] = mapped_column(
+        ForeignKey("data_versions.id")
+    )  # null: not versioned as it is now
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     updated_at: Mapped[datetime] = mapped_column(default=utc_now)
 
@@ -168,6 +182,7 @@ class Model(Table):
     artifact_path: Mapped[str] = mapped_column(String(512))  # of model.pth, below MLflow's artifact root
     name: Mapped[str] = mapped_column(String(255))
     version: Mapped[str] = mapped_column(String(32))  # MAJOR.MINOR.PATCH
+    hyperparams: Mapped[dict[str, Any]]  # complete; what the next version's number is decided by
     metrics: Mapped[dict[str, Any]]
     sha256: Mapped[str] = mapped_column(String(64))  # of model.pth
     file_size: Mapped[int]  # bytes of model.pth
