@@ -1,0 +1,239 @@
+"""What tests of several packages share: real data, free ports, waiting with a deadline, and the real stack."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import psutil
+import pytest
+import requests
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+STACK_START_S = 180  # a first start migrates Prefect's and MLflow's databases on two busy cores
+STACK_STOP_S = 60
+ADMIN = ("admin@example.com", "correct horse battery staple")
+
+T = TypeVar("T")
+
+
+class Eventually(Protocol):
+    """Call a condition until it is true; fail after ``within`` seconds, saying what was awaited."""
+
+    def __call__(self, condition: Callable[[], T], within: float, what: str, every: float = 0.2) -> T: ...
+
+
+def wait_for(condition: Callable[[], T], within: float, what: str, every: float = 0.2) -> T:
+    """First truthy value of ``condition``, asked every ``every`` seconds."""
+    deadline = time.monotonic() + within
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            pytest.fail(f"not within {within:g} s: {what} (last: {value!r})")
+        time.sleep(every)
+    return value
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every test of the real stack goes to one xdist worker, so that a run has one stack."""
+    for item in items:
+        if "stack" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("stack"))
+
+
+@pytest.fixture(scope="session")
+def eventually() -> Eventually:
+    """Polling with a deadline."""
+    return wait_for
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real battery files: ``$BATTERY_SHARED_DATA``, else ``../shared/data`` beside the checkout."""
+    folder = Path(os.environ.get("BATTERY_SHARED_DATA") or CHECKOUT.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"no real battery data at {folder}; set BATTERY_SHARED_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def nasa(shared_data: Path) -> Callable[[str], Path]:
+    """Path of a NASA cell by name: ``nasa("B0005")``."""
+
+    def path(cell: str) -> Path:
+        file = shared_data / "nasa" / f"{cell}.mat"
+        if not file.is_file():
+            pytest.skip(f"{file.name} is not in {file.parent}")
+        return file
+
+    return path
+
+
+@pytest.fixture(scope="session")
+def free_ports() -> Callable[[int], list[int]]:
+    """Different ports of loopback that nothing listens on now."""
+
+    def take(count: int) -> list[int]:
+        listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+        ports = [listener.getsockname()[1] for listener in listeners]
+        for listener in listeners:
+            listener.close()
+        return ports
+
+    return take
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The running embedded stack and where its parts answer."""
+
+    home: Path
+    environment: dict[str, str]
+    api_port: int
+    mlflow: str
+    prefect: str
+    serving: str
+    process: "subprocess.Popen[bytes]"
+    output: Path
+    email: str = ADMIN[0]
+    password: str = ADMIN[1]
+
+    @property
+    def root(self) -> str:
+        """Address of the API as a user types it, without a path."""
+        return f"http://localhost:{self.api_port}"
+
+    def run(self, *arguments: str, stdin: str = "", timeout_s: float = 120) -> "subprocess.CompletedProcess[str]":
+        """One command of the CLI on this stack's home."""
+        return subprocess.run(
+            [sys.executable, "-m", "launch", *arguments],
+            cwd=CHECKOUT,
+            env=self.environment,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+
+    def add_user(self, email: str, password: str) -> None:
+        """A further account, made as an operator makes it."""
+        made = self.run("users", "add", email, "--password-stdin", stdin=password + "\n")
+        assert made.returncode == 0, made.stdout + made.stderr
+
+    def processes(self) -> dict[int, str]:
+        """Command line by id of every living process that belongs to this home."""
+        found = {}
+        for process in psutil.process_iter():
+            try:
+                ours = process.environ().get("BATTERY_HOME") == str(self.home)
+                if ours and process.status() != psutil.STATUS_ZOMBIE:
+                    found[process.pid] = " ".join(process.cmdline())
+            except (psutil.NoSuchProcess, psutil.AccessDenied):
+                continue
+        return found
+
+    def log_tail(self) -> str:
+        """The end of what the stack printed and logged, for the message of a failing test."""
+        logs = [self.output, *sorted((self.home / "var").rglob("*.log"))]
+        return "\n".join(f"--- {log.name}\n{log.read_text(errors='replace')[-3000:]}" for log in logs if log.is_file())
+
+
+def answers(url: str) -> bool:
+    """Whether a GET is answered with success."""
+    try:
+        return requests.get(url, timeout=2).ok
+    except requests.RequestException:
+        return False
+
+
+def worker_online(prefect: str) -> bool:
+    """Whether Prefect has a living worker in the pool ``battery``."""
+    try:
+        workers = requests.post(f"{prefect}/work_pools/battery/workers/filter", json={}, timeout=2)
+    except requests.RequestException:
+        return False
+    return workers.ok and any(worker["status"] == "ONLINE" for worker in workers.json())
+
+
+def wait_until_healthy(stack: Stack) -> None:
+    """Every part answers and the worker takes jobs; fails at once when the stack's process ends."""
+
+    def healthy() -> bool:
+        if stack.process.poll() is not None:
+            pytest.fail(f"the stack ended with status {stack.process.returncode}\n{stack.log_tail()}")
+        parts = (f"{stack.root}/api/v1/health", f"{stack.mlflow}/health", f"{stack.prefect}/health")
+        return all(answers(url) for url in (*parts, f"{stack.serving}/readyz")) and worker_online(stack.prefect)
+
+    try:
+        wait_for(healthy, STACK_START_S, "every part of the stack healthy")
+    except pytest.fail.Exception as failure:
+        pytest.fail(f"{failure}\n{stack.log_tail()}")
+
+
+def stop(stack: Stack) -> dict[int, str]:
+    """Ctrl-C; the processes that are left after it are ended too, and returned."""
+    if stack.process.poll() is None:
+        stack.process.send_signal(signal.SIGINT)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        stack.process.wait(STACK_STOP_S)
+    left = stack.processes()
+    for pid in left:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    return left
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, free_ports: Callable[[int], list[int]]) -> Iterator[Stack]:
+    """The real embedded stack in a home of its own, as ``./battery up`` starts it; ended as Ctrl-C ends it."""
+    home = tmp_path_factory.mktemp("home")
+    output = tmp_path_factory.mktemp("output") / "up.log"
+    api, mlflow, prefect, serving = free_ports(4)
+    settings = {
+        "HOME": str(home),
+        "API_PORT": str(api),
+        "MLFLOW_PORT": str(mlflow),
+        "PREFECT_PORT": str(prefect),
+        "SERVING_PORT": str(serving),
+        "ADMIN_EMAIL": ADMIN[0],
+        "ADMIN_PASSWORD": ADMIN[1],
+    }
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("BATTERY_", "PYTEST_"))}
+    environment = inherited | {f"BATTERY_{name}": value for name, value in settings.items()}
+    with output.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "launch", "up"],
+            cwd=CHECKOUT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    loopback = "http://127.0.0.1"
+    running = Stack(
+        home=home,
+        environment=environment,
+        api_port=api,
+        mlflow=f"{loopback}:{mlflow}",
+        prefect=f"{loopback}:{prefect}/api",
+        serving=f"{loopback}:{serving}",
+        process=process,
+        output=output,
+    )
+    try:
+        wait_until_healthy(running)
+        yield running
+    finally:
+        left = stop(running)
+    assert process.returncode in {0, 130, -signal.SIGINT}, running.log_tail()
+    assert not left, f"Ctrl-C left processes: {left}"
