@@ -287,7 +287,9 @@ class TestPages:
 
 class TestUploads:
     @pytest.mark.parametrize(
-        "content", [b"", b"\x89PNG\r\n\x1a\n" + bytes(500), b"PK\x03\x04" + bytes(500), os.urandom(4096)]
+        "content",
+        [b"", b"\x89PNG\r\n\x1a\n" + bytes(500), b"PK\x03\x04" + bytes(500), bytes(range(256)) * 16],
+        ids=["empty", "PNG", "zip", "bytes"],
     )
     def test_what_is_no_mat_file_is_refused(self, api, expect_error, content):
         answer = api("POST", "/batteries", files={"file": ("battery.mat", content)})
@@ -488,7 +490,7 @@ class TestWithoutTheOtherParts:
     """A second API process on the same home whose Prefect, MLflow and BentoML are not there, with short limits."""
 
     @pytest.fixture(scope="class")
-    def alone(self, stack, free_ports, eventually, tmp_path_factory, account, login):
+    def alone(self, stack, free_ports, eventually, account, login):
         (port,) = free_ports(1)
         away = "http://127.0.0.1:9"  # the discard port: nothing listens
         environment = stack.environment | {
@@ -500,7 +502,7 @@ class TestWithoutTheOtherParts:
             "BATTERY_UPLOAD_LIMIT": "2/minute",
         }
         root = f"http://localhost:{port}"
-        log = tmp_path_factory.mktemp("alone") / "api.log"
+        log = stack.output.with_name("alone.log")
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", "api"], cwd=CHECKOUT, env=environment, stdout=output, stderr=output
