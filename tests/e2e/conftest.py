@@ -1,6 +1,7 @@
 """A client of the live API, cells uploaded once, and the jobs that several tests look at."""
 
 import json
+import sqlite3
 import time
 from pathlib import Path
 from typing import Any
@@ -192,6 +193,37 @@ def trained(api, cell) -> dict[str, Any]:
 def nasa_cells(api, nasa) -> dict[str, dict[str, Any]]:
     """B0005, B0006 and B0007, uploaded once."""
     return {name: api.upload(nasa(name)) for name in ("B0005", "B0006", "B0007")}
+
+
+@pytest.fixture(scope="session")
+def row(stack):
+    """One row of the platform's database by table and id."""
+
+    def read(table: str, identifier: int) -> dict[str, Any]:
+        database = sqlite3.connect(f"file:{stack.home / 'var' / 'battery.db'}?mode=ro", uri=True)
+        try:
+            database.row_factory = sqlite3.Row
+            statement = f"SELECT * FROM {table} WHERE id = ?"  # noqa: S608 - a test's own table name
+            return dict(database.execute(statement, (identifier,)).fetchone())
+        finally:
+            database.close()
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def mlflow_run(stack, row):
+    """The MLflow run of a job: ``info``, with ``metrics``, ``params`` and ``tags`` by key."""
+
+    def read(job_id: int) -> dict[str, Any]:
+        query = {"run_id": row("jobs", job_id)["mlflow_run_id"]}
+        answer = requests.get(f"{stack.mlflow}/api/2.0/mlflow/runs/get", params=query, timeout=20)
+        assert answer.status_code == 200, answer.text
+        run = answer.json()["run"]
+        data = {kind: {item["key"]: item["value"] for item in items} for kind, items in run["data"].items()}
+        return run["info"] | {"metrics": {}, "params": {}, "tags": {}} | data
+
+    return read
 
 
 @pytest.fixture(scope="session")

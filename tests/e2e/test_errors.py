@@ -213,7 +213,11 @@ class TestEnvelope:
             ("PATCH", "/batteries/{}"),
         ],
     )
-    @pytest.mark.parametrize("body", [b'{"algorithm": ', b"", b"\xff\xfe", b"[]", b'"text"', b"null", b"[" * 5000])
+    @pytest.mark.parametrize(
+        "body",
+        [b'{"algorithm": ', b"", b"\xff\xfe", b"[]", b'"text"', b"null", b"[" * 5000],
+        ids=["cut", "empty", "no UTF-8", "list", "text", "null", "deep"],
+    )
     def test_a_body_that_is_no_json_object_is_422(self, api, cell, verb, path, body):
         answer = api(verb, path.format(cell["id"]), data=body, headers={"Content-Type": "application/json"})
         assert answer.status_code == 422, answer.text[:300]
