@@ -1,8 +1,8 @@
 """Which cycles teach, which choose the epoch, and which only judge. No cycle is on two sides.
 
 Three cells or more: whole cells, drawn by `seed`, 15 % of them (at least one) for validation and as many for test.
-Two cells: one is the test; the other teaches, but for a stretch at 60-75 % of its life, gaps around it, that validates.
-One cell: in time, the first 70 % teach, the next 15 % validate, the last 15 % test, with a window's length between them.
+Two cells: one is the test; the other teaches, but for a stretch at 60-75 % of its life that validates, gaps around it.
+One cell: in time, the first 70 % teach, the next 15 % validate, the last 15 % test, a window's length between them.
 Cells with the same cycles (a file imported twice) count as one.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from batteries.windows import History, Windows, concatenate, windows_of
+from batteries.windows import History, Windows, concatenate, fingerprint, windows_of
 
 MIN_CYCLES = 12  # with a known SoH, for a cell to be split in time or to judge others
 HELD_OUT = 0.15  # share of the cells, or of one cell's life, for validation, and again for test
@@ -67,17 +67,25 @@ def split(histories: Sequence[History], length: int, *, seed: int = 0, end_of_li
         parts[0] = concatenate([parts[0], _whole(histories, short, shortened)])
     train, validation, test = parts
     names = [tuple(histories[number].cell for number in sorted(numbers)) for numbers in roles]
-    return Split(train, validation, test, *names, tuple(left_out), len(long) == 1, shortened)
+    return Split(
+        train,
+        validation,
+        test,
+        train_cells=names[0],
+        validation_cells=names[1],
+        test_cells=names[2],
+        left_out=tuple(left_out),
+        by_time=len(long) == 1,
+        length=shortened,
+    )
 
 
 def _usable(histories: Sequence[History]) -> tuple[list[int], list[str]]:
     usable: list[int] = []
     left_out: list[str] = []
-    seen: dict[bytes, str] = {}
+    seen: dict[str, str] = {}
     for number, history in enumerate(histories):
-        content = (
-            np.asarray(history.features, dtype=np.float32).tobytes() + np.asarray(history.soh, np.float64).tobytes()
-        )
+        content = fingerprint(history)
         if _labelled(history) == 0:
             left_out.append(_too_short(history))
         elif content in seen:
@@ -151,10 +159,10 @@ def _rows(history: History, start: int, stop: int) -> History:
 
 
 def known_by(history: History, stop: int, end_of_life: float) -> History:
-    """The first `stop` cycles, with the RUL that was knowable then: measured if the end came before, else from the trend.
+    """Give the first `stop` cycles with the RUL that was knowable then: measured if the end came before, else a trend.
 
-    The trend is a straight line through the second half of the SoH seen; it counts where it falls to `end_of_life` within
-    `TREND_HORIZON` times the life seen. Otherwise RUL is unknown, and the record's length is its lower bound.
+    The trend is a straight line through the second half of the SoH seen; it counts where it falls to `end_of_life`
+    within `TREND_HORIZON` times the life seen. Otherwise RUL is unknown, and the record's length is its lower bound.
     """
     part = _rows(history, 0, stop)
     index, soh = np.asarray(part.cycle_index, dtype=np.float64), np.asarray(part.soh, dtype=np.float64)

@@ -4,6 +4,7 @@ A window ends at the cycle asked about and looks back at most `length` cycles of
 right-aligned: the last step is the cycle asked about, steps before the cell's first cycle are masked.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
@@ -124,3 +125,8 @@ def windows_of(history: History, number: int, length: int, first_row: int = 0) -
 def concatenate(parts: Sequence[Windows]) -> Windows:
     """All windows of all parts, in order."""
     return Windows(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Windows)))
+
+
+def fingerprint(history: History) -> str:
+    """Name a record by its contents, so that the same one imported twice is recognised."""
+    return hashlib.sha256(np.ascontiguousarray(history.features, dtype=np.float32).tobytes()).hexdigest()

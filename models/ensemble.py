@@ -1,0 +1,56 @@
+"""K networks of one architecture behind one input scaler, and what they say together."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from models.catalog import CATALOG
+from models.heads import LOG_SIGMA_RUL, LOG_SIGMA_SOH, RUL, SOH
+from models.hyperparameters import Hyperparameters
+from models.scaling import InputScaler, TargetScale
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What the ensemble says of B cycles, in natural units; sigmas are relative sizes until calibrated."""
+
+    soh: Tensor  # (B,)
+    soh_sigma: Tensor  # (B,)
+    rul: Tensor  # (B,) cycles
+    rul_sigma: Tensor  # (B,) cycles
+
+
+class Ensemble(nn.Module):
+    """The scaler and K networks that start differently."""
+
+    def __init__(self, algorithm: str, hyperparameters: Hyperparameters, features: int) -> None:
+        super().__init__()
+        self.scaler = InputScaler(features)
+        build = CATALOG[algorithm].build
+        self.members = nn.ModuleList(
+            build(self.scaler.columns, hyperparameters) for _ in range(hyperparameters.ensemble_size)
+        )
+
+    def forward(self, x: Tensor, mask: Tensor, cycle_index: Tensor) -> Tensor:
+        """Raw windows (B, T, F), (B, T), (B, T) to outputs (K, B, 4) in standardised units."""
+        z = self.scaler(x, mask, cycle_index)
+        return torch.stack([member(z, mask) for member in self.members])
+
+    @torch.no_grad()
+    def estimate(self, x: Tensor, mask: Tensor, cycle_index: Tensor, scale: TargetScale) -> Estimate:
+        """Mean of the networks; sigma from their spread, their own doubt, and the distance from the training range."""
+        out = self(x, mask, cycle_index)
+        beyond = self.scaler.outside(x[:, -1], cycle_index[:, -1]).clamp(max=10.0).mean(dim=1)
+
+        def sigma(mean: int, log_sigma: int) -> Tensor:
+            variance = out[..., mean].var(dim=0, unbiased=False) + (2 * out[..., log_sigma]).exp().mean(dim=0)
+            doubt: Tensor = variance.sqrt() * (1 + beyond)
+            return doubt
+
+        return Estimate(
+            soh=out[..., SOH].mean(dim=0) * scale.soh_std + scale.soh_mean,
+            soh_sigma=sigma(SOH, LOG_SIGMA_SOH) * scale.soh_std,
+            rul=out[..., RUL].mean(dim=0) * scale.rul_scale,
+            rul_sigma=sigma(RUL, LOG_SIGMA_RUL) * scale.rul_scale,
+        )

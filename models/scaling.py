@@ -1,0 +1,108 @@
+"""Scaling and filling of inputs and targets, fitted on training cells alone and kept as buffers of the network.
+
+A missing feature is filled with its expected value given the features that are known, for a Gaussian of the training
+rows (with the mean where nothing is known), and marked missing: E[x_m | x_o] = mu_m + S_mo S_oo^-1 (x_o - mu_o), see
+Little & Rubin, Statistical Analysis with Missing Data, ch. 11.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+CLIP = 8.0  # standard deviations; what lies further out is taken for this far
+SHRINKAGE = 0.05  # of the correlation matrix towards none, so that few rows still give a stable inverse
+
+
+class InputScaler(nn.Module):
+    """Raw features and cycle index to what a network sees: C = F + 1 scaled columns, then C marks of the missing."""
+
+    mean: Tensor
+    std: Tensor
+    low: Tensor
+    high: Tensor
+    correlation: Tensor
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        columns = features + 1
+        self.columns = columns
+        self.register_buffer("mean", torch.zeros(columns))
+        self.register_buffer("std", torch.ones(columns))
+        self.register_buffer("low", torch.full((columns,), -torch.inf))
+        self.register_buffer("high", torch.full((columns,), torch.inf))
+        self.register_buffer("correlation", torch.eye(columns))
+
+    @torch.no_grad()
+    def fit(self, x: Tensor, cycle_index: Tensor) -> None:
+        """Learn from the last steps of training windows: `x` (B, F), `cycle_index` (B,), NaN where unknown."""
+        rows = torch.cat([x, cycle_index[:, None]], dim=1).double()
+        known = torch.isfinite(rows)
+        count = known.sum(0).clamp(min=1)
+        filled = torch.where(known, rows, 0.0)
+        mean = filled.sum(0) / count
+        centred = torch.where(known, rows - mean, 0.0)
+        std = (centred.square().sum(0) / count).sqrt()
+        std = torch.where(std > 1e-6 * mean.abs().clamp(min=1e-6), std, torch.inf)  # a constant column says nothing
+        scaled = centred / std
+        pairs = (known.double().T @ known.double()).clamp(min=1)
+        correlation = (1 - SHRINKAGE) * (scaled.T @ scaled) / pairs
+        correlation.fill_diagonal_(1.0)
+        values, vectors = torch.linalg.eigh(correlation)  # pairwise estimates may be slightly indefinite
+        correlation = vectors @ torch.diag(values.clamp(min=SHRINKAGE / 2)) @ vectors.T
+        self.mean.copy_(mean)
+        self.std.copy_(std)
+        self.low.copy_(torch.where(known, rows, torch.inf).amin(0))
+        self.high.copy_(torch.where(known, rows, -torch.inf).amax(0))
+        self.correlation.copy_(correlation)
+
+    def forward(self, x: Tensor, mask: Tensor, cycle_index: Tensor) -> Tensor:
+        """(B, T, F), (B, T), (B, T) to (B, T, 2C); masked steps are zero."""
+        rows = torch.cat([x, cycle_index[..., None]], dim=-1)
+        missing = ~torch.isfinite(rows)
+        scaled = torch.where(missing, 0.0, (rows - self.mean) / self.std).clamp(-CLIP, CLIP)
+        asked = mask.bool()
+        filled = torch.zeros_like(scaled)
+        filled[asked] = self._fill(scaled[asked], missing[asked])
+        return torch.cat([filled, (missing & asked[..., None]).to(filled.dtype)], dim=-1)
+
+    def _fill(self, scaled: Tensor, missing: Tensor) -> Tensor:
+        patterns, which = torch.unique(missing, dim=0, return_inverse=True)
+        for number, pattern in enumerate(patterns):
+            if not pattern.any() or pattern.all():
+                continue
+            known = ~pattern
+            gain = torch.linalg.solve(self.correlation[known][:, known], self.correlation[known][:, pattern])
+            rows = which == number
+            guess = torch.zeros_like(scaled[rows])
+            guess[:, pattern] = (scaled[rows][:, known] @ gain).clamp(-CLIP, CLIP)
+            scaled = scaled.masked_scatter(rows[:, None].expand_as(scaled), scaled[rows] + guess)
+        return scaled
+
+    def outside(self, x: Tensor, cycle_index: Tensor) -> Tensor:
+        """Tell how far (B, C) known values of last steps lie outside the training range, in standard deviations."""
+        rows = torch.cat([x, cycle_index[:, None]], dim=1)
+        scale = torch.where(torch.isfinite(self.std), self.std, (self.mean.abs() * 1e-2).clamp(min=1e-6))
+        beyond = torch.maximum(self.low - rows, rows - self.high).clamp(min=0) / scale
+        return torch.where(torch.isfinite(beyond), beyond, 0.0)
+
+
+@dataclass(frozen=True)
+class TargetScale:
+    """SoH is standardised by mean and spread of the training cycles; RUL is divided by its typical size there."""
+
+    soh_mean: float
+    soh_std: float
+    rul_scale: float
+
+    @staticmethod
+    def fit(soh: Tensor, rul: Tensor, rul_lower_bound: Tensor) -> "TargetScale":
+        """Learn from the targets (B,) of training windows, NaN where unknown."""
+        soh = soh[torch.isfinite(soh)].double()
+        lives = torch.where(torch.isfinite(rul), rul, rul_lower_bound)
+        lives = lives[torch.isfinite(lives)].double()
+        return TargetScale(
+            soh_mean=float(soh.mean()),
+            soh_std=max(float(soh.std(unbiased=False)), 0.01),
+            rul_scale=max(float(lives.mean()), 1.0) if len(lives) else 1.0,
+        )

@@ -1,0 +1,199 @@
+"""Training: from cells' histories to a bundle that predicts, with its scores.
+
+Epochs are chosen on validation alone; the test windows are looked at once, at the end.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from batteries.splits import Split, UnusableData, split
+from batteries.windows import History, Windows, fingerprint
+from models.bundle import ModelBundle
+from models.calibration import Calibration, Kind, calibrate
+from models.catalog import CATALOG
+from models.ensemble import Ensemble
+from models.hyperparameters import HYPERPARAMETERS, Hyperparameters
+from models.lightning_modules import HealthModule, PhysicsModule, Tensors
+from models.linear import fit_lines
+from models.metrics import Judged, scores
+from models.observer import Epoch, Observer, Stopped, TrainingFailed
+from models.scaling import TargetScale
+from models.trainer import train
+
+__all__ = ["Epoch", "Fitted", "Observer", "Stopped", "TrainingFailed", "UnusableData", "fit"]
+
+MODULES: dict[str, type[HealthModule]] = {"baseline": HealthModule, "bilstm": HealthModule, "deephpm": PhysicsModule}
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained model and all that is known of it."""
+
+    bundle: ModelBundle
+    metrics: dict[str, float]  # of the bundle's weights: losses, held-out scores, see `models.metrics.scores`
+    epochs: list[Epoch]
+    split: Split
+    judged: Judged  # of the test windows
+    rehearsal: Calibration  # on validation alone, to judge confidence on the test windows with
+
+    @cached_property
+    def figures(self) -> dict[str, bytes]:
+        """PNG pictures by file name: loss curve, predicted beside true, reliability."""
+        from models.figures import draw
+
+        return draw(self.epochs, self.judged, self.rehearsal)
+
+
+def fit(
+    algorithm: str,
+    hyperparameters: Hyperparameters,
+    histories: Sequence[History],
+    *,
+    observer: Observer,
+    checkpoint_dir: Path | None = None,
+    accelerator: str = "auto",
+    feature_names: Sequence[str] | None = None,
+    feature_version: int = 0,
+    data_version: str | None = None,
+    end_of_life: float = 0.8,
+) -> Fitted:
+    """Train `algorithm` on `histories` and judge it on what it did not see.
+
+    With `checkpoint_dir`, every epoch is saved there, and a run with the same data and hyperparameters goes on from it.
+    An epoch is told before it is saved, so after a crash the observer may hear of the last one twice.
+
+    Raises:
+        UnusableData: too few cycles; says which battery and why.
+        Stopped: the observer asked for it.
+        TrainingFailed: the loss left the finite.
+        ValueError: unknown algorithm, hyperparameters of another one, or names that are not one a feature.
+    """
+    if type(hyperparameters) is not HYPERPARAMETERS.get(algorithm):
+        raise ValueError(f"{algorithm!r} is not trained with {type(hyperparameters).__name__}")
+    parts = split(histories, hyperparameters.window, seed=hyperparameters.seed, end_of_life=end_of_life)
+    _describe(parts, observer)
+    features = parts.train.x.shape[2]
+    names = tuple(feature_names or (f"f{number}" for number in range(features)))
+    if len(names) != features:
+        raise ValueError(f"{len(names)} names for {features} features")
+    scale = TargetScale.fit(*(torch.from_numpy(a) for a in _targets(parts.train)))
+    module = _module(algorithm, hyperparameters, parts, scale, names)
+    epochs = train(
+        module,
+        observer,
+        fingerprint=_run_fingerprint(algorithm, hyperparameters, parts),
+        checkpoint_dir=checkpoint_dir,
+        accelerator=accelerator,
+    )
+    ensemble = module.ensemble.cpu()
+    ensemble.load_state_dict(module.past.best_weights)
+    metadata = {
+        "algorithm": algorithm,
+        "architecture": CATALOG[algorithm].major,
+        "hyperparameters": hyperparameters.model_dump(),
+        "window": parts.length,
+        "feature_names": list(names),
+        "feature_version": feature_version,
+        "data_version": data_version,
+        "end_of_life": end_of_life,
+        **_provenance(parts, histories),
+    }
+    return _judge(ModelBundle(ensemble, scale, Calibration.unknown(), metadata), parts, epochs, observer)
+
+
+def _judge(bundle: ModelBundle, parts: Split, epochs: list[Epoch], observer: Observer) -> Fitted:
+    """Score on the test windows with a calibration that has not seen them; then calibrate on all that was held out."""
+    kind: Kind = "time" if parts.by_time else "cells"
+    validation, test = bundle.judge(parts.validation), bundle.judge(parts.test)
+    if parts.by_time:  # its RUL is a trend, told from the training stretch
+        validation = validation.without_rul()
+    rehearsal = calibrate([validation.scored()], kind)
+    best = min(epochs, key=lambda epoch: epoch.val_loss)
+    metrics = {
+        "train_loss": best.train_loss,
+        "val_loss": best.val_loss,
+        "best_epoch": float(best.epoch),
+        **scores(test, rehearsal, bundle.scale.soh_mean),
+    }
+    observer.log(
+        "info",
+        f"Held out: SoH off by {metrics['soh_mae']:.4f} on average (the training mean: "
+        f"{metrics['soh_mae_training_mean']:.4f}), {metrics['test_accuracy']:.0%} of the cycles within 0.02; "
+        f"weights of epoch {best.epoch}",
+    )
+    calibration = calibrate([validation.scored(), test.scored()], kind)
+    final = ModelBundle(bundle.ensemble, bundle.scale, calibration, {**bundle.metadata, "metrics": metrics})
+    return Fitted(final, metrics, epochs, parts, test, rehearsal)
+
+
+def _module(
+    algorithm: str, hyperparameters: Hyperparameters, parts: Split, scale: TargetScale, names: Sequence[str]
+) -> HealthModule:
+    """Ensemble with its scaler and straight lines fitted, ready to learn."""
+    cpu = torch.device("cpu")
+    training, validation = Tensors.of(parts.train, scale, cpu), Tensors.of(parts.validation, scale, cpu)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(hyperparameters.seed)
+        ensemble = Ensemble(algorithm, hyperparameters, len(names))
+    ensemble.scaler.fit(training.x[:, -1], training.cycle_index[:, -1])
+    columns = ensemble.scaler.columns
+    with torch.no_grad():
+        z, validation_z = (
+            ensemble.scaler(part.x[:, -1:], part.mask[:, -1:], part.cycle_index[:, -1:])[:, 0, :columns]
+            for part in (training, validation)
+        )
+    generator = torch.Generator().manual_seed(hyperparameters.seed)
+    lines = fit_lines(
+        z, training.targets, validation_z, validation.targets, count=len(ensemble.members), generator=generator
+    )
+    for member, (weight, bias) in zip(ensemble.members, lines, strict=True):
+        member.get_submodule("heads").load_state_dict({"linear_weight": weight, "linear_bias": bias}, strict=False)
+    return MODULES[algorithm](ensemble, training, validation, hyperparameters, names)
+
+
+def _targets(windows: Windows) -> tuple[Any, Any, Any]:
+    return windows.soh, windows.rul, windows.rul_lower_bound
+
+
+def _describe(parts: Split, observer: Observer) -> None:
+    for reason in parts.left_out:
+        observer.log("warning", f"Left out {reason}")
+    how = "in time, since one battery cannot hold out another" if parts.by_time else "by battery"
+    observer.log(
+        "info",
+        f"Split {how}: {len(parts.train)} windows of {', '.join(parts.train_cells)} teach, {len(parts.validation)} of "
+        f"{', '.join(parts.validation_cells)} validate, {len(parts.test)} of {', '.join(parts.test_cells)} test; "
+        f"{parts.length} cycles a window",
+    )
+
+
+def _provenance(parts: Split, histories: Sequence[History]) -> dict[str, Any]:
+    taught = [history for history in histories if history.cell in parts.train_cells]
+    return {
+        "train_cells": list(parts.train_cells),
+        "validation_cells": list(parts.validation_cells),
+        "test_cells": list(parts.test_cells),
+        "train_fingerprints": [fingerprint(history) for history in taught],
+        "by_time": parts.by_time,
+        "chemistries": sorted({history.chemistry for history in taught if history.chemistry}),
+        "train_windows": len(parts.train),
+        "soh_range": [float(np.nanmin(parts.train.soh)), float(np.nanmax(parts.train.soh))],
+        "rul_known": bool(np.isfinite(parts.train.rul).any()),
+    }
+
+
+def _run_fingerprint(algorithm: str, hyperparameters: Hyperparameters, parts: Split) -> str:
+    """Name of this very run: resuming another one's checkpoint would mix two models."""
+    digest = hashlib.sha256(json.dumps([algorithm, hyperparameters.model_dump()]).encode())
+    for part in (parts.train, parts.validation):
+        for values in (part.x, part.mask, part.cycle_index, *_targets(part)):
+            digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()
