@@ -1,0 +1,97 @@
+"""The command line. What a command needs is imported when it runs, so that ``--help`` is quick."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ABOUT = """Battery Life Analysis Platform: upload cycling data of cells, train models of their health, ask how
+long they will last.
+
+New here? [bold]battery demo[/bold] shows all of it in a few minutes. [bold]battery up[/bold] starts the platform for
+your own work; [bold]battery users add[/bold] makes you an account.
+"""
+
+app = typer.Typer(
+    name="battery",
+    help=ABOUT,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+users = typer.Typer(help="Accounts that may use the API.", no_args_is_help=True)
+app.add_typer(users, name="users")
+
+
+@app.callback()
+def use_absolute_home() -> None:
+    """Every process is to understand BATTERY_HOME alike, wherever it runs."""
+    if home := os.environ.get("BATTERY_HOME"):
+        os.environ["BATTERY_HOME"] = str(Path(home).expanduser().resolve())
+
+
+@app.command()
+def up() -> None:
+    """Start the platform and keep it running until Ctrl-C.
+
+    Starts Prefect with a worker, MLflow, BentoML and the API, each started again when it fails. On a home that is
+    running already it says so and ends with status 0.
+    """
+    from launch.commands import run_up
+
+    raise typer.Exit(run_up())
+
+
+@app.command()
+def down() -> None:
+    """Stop the platform that runs in another terminal."""
+    from launch.commands import run_down
+
+    raise typer.Exit(run_down())
+
+
+@app.command()
+def status() -> None:
+    """Show what runs, where, and whether it works. Status 0: all works; 1: something does not; 3: nothing runs."""
+    from launch.commands import run_status
+
+    raise typer.Exit(run_status())
+
+
+@app.command()
+def logs(
+    part: Annotated[str, typer.Argument(help="prefect, mlflow, serving, api or worker; all of them without.")] = "",
+    *,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many of the last lines.")] = 50,
+) -> None:
+    """Show the log of all parts (var/log/battery.log)."""
+    from launch.commands import run_logs
+
+    raise typer.Exit(run_logs(part, follow=follow, lines=lines))
+
+
+@users.command("add")
+def users_add(
+    email: Annotated[str, typer.Argument(help="Address to sign in with.")],
+    *,
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="Read the password from standard input, not from the keyboard.")
+    ] = False,
+) -> None:
+    """Make an account. The password is asked for."""
+    if password_stdin:
+        password = sys.stdin.readline().rstrip("\r\n")
+    else:
+        password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+    from launch.commands import run_users_add
+
+    raise typer.Exit(run_users_add(email, password))
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="battery")

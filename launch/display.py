@@ -1,0 +1,65 @@
+"""What the terminal shows: progress of a start, addresses, the state of the parts."""
+
+import time
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from launch.parts import Part
+from store.settings import Settings
+
+console = Console(highlight=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class StartProgress:
+    """The parts as they come up: a spinner each on a terminal, a line each elsewhere."""
+
+    def __init__(self) -> None:
+        self.bars = Progress(
+            SpinnerColumn(finished_text="[green]✓"),
+            TextColumn("{task.description:<8}"),
+            TextColumn("[dim]{task.fields[state]}"),
+            TimeElapsedColumn(),
+            console=console,
+        )
+        self.tasks: dict[str, TaskID] = {}
+
+    def starting(self, part: Part) -> None:
+        """Show a part that is being started."""
+        if console.is_terminal:
+            self.bars.start()
+            self.tasks[part.name] = self.bars.add_task(part.title, total=1, state="starting")
+
+    def healthy(self, part: Part, after_s: float) -> None:
+        """Show that a part works."""
+        if not console.is_terminal:
+            console.print(f"{part.title:<8} works after {after_s:.1f} s")
+            return
+        self.bars.update(self.tasks[part.name], completed=1, state="works   ")
+        if self.bars.finished and part.name == "worker":
+            self.bars.stop()
+
+    def stop(self) -> None:
+        """Leave the terminal as it is."""
+        self.bars.stop()
+
+
+def addresses(settings: Settings, api_root: str) -> Table:
+    """Where a person goes next."""
+    table = Table.grid(padding=(0, 2))
+    table.add_row("API and web page", f"{api_root}/")
+    table.add_row("API documentation", f"{api_root}/docs")
+    table.add_row("MLflow", settings.mlflow)
+    table.add_row("Prefect", settings.prefect.removesuffix("/api"))
+    return table
+
+
+def ago(started: float) -> str:
+    """Time since then, as ``2 h 05 min``."""
+    minutes, seconds = divmod(max(0, int(time.time() - started)), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
