@@ -1,0 +1,29 @@
+"""Starts one flow run as Prefect's own engine does, while what the flow will need is imported beside it.
+
+``python -m flows.engine [--import MODULE]``: the command of the deployments in ``prefect.yaml``. Prefect reads the run's id from
+the environment. Fetching the run and reporting that it runs takes several requests; importing torch and Lightning
+takes seconds: doing both at once is what makes a job's first epoch come early.
+"""
+
+import argparse
+import importlib
+import runpy
+import sys
+import threading
+
+
+def main(arguments: list[str]) -> None:
+    """Import in the background, run the engine in the main thread, as signal handlers want it."""
+    parser = argparse.ArgumentParser(prog="python -m flows.engine")
+    parser.add_argument("--import", dest="module", help="module to import in the background")
+    module: str | None = parser.parse_args(arguments).module
+    import prefect.flow_engine  # noqa: F401 - before the thread starts: two threads in one library's circular imports deadlock
+
+    if module is not None:
+        threading.Thread(target=importlib.import_module, args=(module,), name="imports", daemon=True).start()
+    sys.argv = ["prefect.engine"]  # the engine would take an argument for a run's id
+    runpy.run_module("prefect.engine", run_name="__main__")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
