@@ -84,14 +84,7 @@ class TestTheSameWeights:
         bundle = ModelBundle.load(path)
         table = pd.read_parquet(stack.home / "data" / "cycles" / f"{cell['id']}.parquet")
         features = table[[name for name in table.columns if name.startswith("f_")]].to_numpy(dtype=np.float32)
-        length = 64
-        x = features[None, -length:]
-        steps = x.shape[1]
-        (answer,) = bundle.predict(
-            x,
-            np.ones((1, steps), dtype=bool),
-            table["cycle_index"].to_numpy(dtype=float)[None, -length:],
-        )
+        (answer,) = bundle.predict([features], [table["cycle_index"].to_numpy(dtype=float)], ["LFP"])
         body = {"algorithm": algorithm, "model_id": jobs[algorithm]["model_id"], "battery_id": cell["id"]}
         served = api("POST", "/predictions", json=body)
         assert served.status_code == 200, served.text
