@@ -4,6 +4,8 @@ python benchmarks/uploads_and_pages.py        # real files from $BATTERY_SHARED_
 """
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,18 +62,20 @@ def upload(session: requests.Session, root: str, path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         answer = session.post(f"{root}/batteries", files={"file": file}, timeout=300)
     answer.raise_for_status()
-    return answer.json()
+    made: dict[str, Any] = answer.json()
+    return made
 
 
 def uploads(session: requests.Session, root: str, data: Path) -> list[list[object]]:
     """Uploads of real files beside plain reading of them."""
     v5, v73 = data / "nasa" / "B0005.mat", data / "nasa" / "B0006_v73.mat"
     rows: list[list[object]] = []
-    for path, name, read in (
-        (v5, "upload B0005.mat (v5) / scipy.io.loadmat", lambda: scipy.io.loadmat(v5)),
-        (v73, "upload B0006_v73.mat / plain f[ref] loop", lambda: read_by_reference(v73)),
-    ):
-        ours = best_of(TIMES, lambda path=path: upload(session, root, path))
+    reads: list[tuple[str, Path, Callable[[], object]]] = [
+        ("upload B0005.mat (v5) / scipy.io.loadmat", v5, partial(scipy.io.loadmat, v5)),
+        ("upload B0006_v73.mat / plain f[ref] loop", v73, partial(read_by_reference, v73)),
+    ]
+    for name, path, read in reads:
+        ours = best_of(TIMES, partial(upload, session, root, path))
         alone = best_of(TIMES, read)
         rows.append([name, ours, alone, ours / alone])
     return rows
@@ -89,12 +93,8 @@ def page(session: requests.Session, root: str, folder: Path) -> list[object]:
     ours = best_of(30, lambda: session.get(url, timeout=60).content)
     encode = best_of(30, lambda: orjson.dumps(arrays, option=orjson.OPT_SERIALIZE_NUMPY))
     empty = best_of(30, lambda: session.get(f"{root}/version", timeout=60).content)
-    return [
-        f"page of {CYCLES} cycles x {POINTS} points / orjson + GET /version",
-        ours,
-        encode + empty,
-        ours / (encode + empty),
-    ]
+    name = f"page of {CYCLES} cycles x {POINTS} points / orjson + GET /version"
+    return [name, ours, encode + empty, ours / (encode + empty)]
 
 
 def main() -> None:

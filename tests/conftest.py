@@ -127,17 +127,22 @@ class Stack:
         made = self.run("users", "add", email, "--password-stdin", stdin=password + "\n")
         assert made.returncode == 0, made.stdout + made.stderr
 
-    def processes(self) -> dict[int, str]:
-        """Command line by id of every living process that belongs to this home."""
+    def processes(self, variable: str = "BATTERY_HOME") -> dict[int, str]:
+        """Command line by id of every living process of this home that has ``variable`` in its environment."""
         found = {}
         for process in psutil.process_iter():
             try:
-                ours = process.environ().get("BATTERY_HOME") == str(self.home)
+                known = process.environ()
+                ours = known.get("BATTERY_HOME") == str(self.home) and variable in known
                 if ours and process.status() != psutil.STATUS_ZOMBIE:
                     found[process.pid] = " ".join(process.cmdline())
             except (psutil.NoSuchProcess, psutil.AccessDenied):
                 continue
         return found
+
+    def flow_runs(self) -> dict[int, str]:
+        """Command line by id of every living process that works on a flow run of Prefect."""
+        return self.processes("PREFECT__FLOW_RUN_ID")
 
     def log_tail(self) -> str:
         """The end of what the stack printed and logged, for the message of a failing test."""

@@ -32,11 +32,6 @@ def close_code(socket) -> int:
     return closed.value.rcvd.code
 
 
-def training_processes(stack) -> set[int]:
-    """Processes of this home that run a flow."""
-    return {pid for pid, command in stack.processes().items() if "prefect.engine" in command or "flow_run" in command}
-
-
 class TestLifeOfAJob:
     def test_ends_with_everything_filled_in(self, trained, api):
         job = api.job(trained["id"])
@@ -195,7 +190,8 @@ def crowd(api, cell, eventually):
 class TestSeveralJobs:
     """Each test goes on where the one before ended: the jobs are the same."""
 
-    def test_three_run_and_the_others_wait(self, api, crowd):
+    def test_three_run_and_the_others_wait(self, stack, api, crowd):
+        assert len(stack.flow_runs()) >= 3
         assert [api.job(job_id)["status"] for job_id in crowd] == ["running"] * 3 + ["queued"] * 2
         assert api.get("/training-jobs", status="running")["meta"]["total"] == 3
 
@@ -234,7 +230,7 @@ class TestSeveralJobs:
         for job_id in crowd[1:3]:
             answer = api("POST", f"/training-jobs/{job_id}/stop")
             assert (answer.status_code, answer.json()["status"]) == (200, "stopped")
-        eventually(lambda: not training_processes(stack), within=60, what="no process that trains")
+        eventually(lambda: not stack.flow_runs(), within=60, what="no process of a job")
         for stopped in crowd[:3]:
             job = api.job(stopped)
             assert (job["status"], job["model_id"]) == ("stopped", None)
