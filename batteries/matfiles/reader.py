@@ -1,0 +1,97 @@
+"""The door: a MAT-file in, a Recording out. The layout is recognised from what the file holds, never from its name."""
+
+from pathlib import Path
+
+from batteries.matfiles import generic, nasa
+from batteries.matfiles.errors import NoCycles, SeveralCells, UnreadableFile
+from batteries.matfiles.layout import Layout
+from batteries.matfiles.level5 import read_level5
+from batteries.matfiles.tree import Struct, describe
+from batteries.matfiles.v73 import read_v73
+from batteries.recordings import Recording
+
+LAYOUTS: tuple[Layout, ...] = (nasa.LAYOUT, generic.LAYOUT)  # asked in this order
+
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+OTHER_FILES = {
+    b"\x89PNG": "a PNG image",
+    b"PK\x03\x04": "a zip archive",
+    b"\xff\xd8\xff": "a JPEG image",
+    b"%PDF": "a PDF document",
+    b"\x1f\x8b": "a gzip archive",
+    b"\x80\x03": "a Python pickle",
+    b"\x80\x04": "a Python pickle",
+    b"\x80\x05": "a Python pickle",
+    b"PAR1": "a Parquet file",
+}
+MESSAGE_VARIABLES = 10
+
+
+def read(path: Path, cell: int | None = None) -> Recording:
+    """Read one cell's cycles from a MAT-file of level 5 or v7.3.
+
+    `cell` is the 0-based number of the cell where a file holds several. Limits on memory and time of the process are
+    the caller's.
+
+    Raises:
+        UnreadableFile: not a MAT-file, damaged, or beyond the limits.
+        NoCycles: a MAT-file without battery cycles in a layout that is read; the message says what was found.
+        SeveralCells: several cells and no `cell`, or a `cell` that is not there.
+    """
+    if _is_hdf5(path):
+        with read_v73(path) as variables:
+            return _recording(variables, cell)
+    return _recording(read_level5(path), cell)
+
+
+def _is_hdf5(path: Path) -> bool:
+    """Whether the file is v7.3; False for level 5.
+
+    Raises:
+        UnreadableFile: it is neither.
+    """
+    with path.open("rb") as file:
+        head = file.read(1024)
+    if not head:
+        raise UnreadableFile("the file is empty")
+    if any(head[at : at + 8] == HDF5_SIGNATURE for at in (0, 512)):
+        return True
+    if head[124:128] in {b"\x00\x01IM", b"\x01\x00MI"}:
+        return False
+    for start, kind in OTHER_FILES.items():
+        if head.startswith(start):
+            raise UnreadableFile(f"not a MAT-file: this is {kind}")
+    raise UnreadableFile("not a MAT-file of level 5 (v6, v7) or v7.3: the header is missing")
+
+
+def _recording(variables: Struct, cell: int | None) -> Recording:
+    for layout in LAYOUTS:
+        cells = layout.cells(variables)
+        if cells:
+            try:
+                return layout.read(variables, _chosen(cells, cell))
+            except NoCycles as reason:
+                raise NoCycles(f"{reason} {_found(variables)} {_layouts()}") from None
+    raise NoCycles(f"no battery cycles found. {_found(variables)} {_layouts()}")
+
+
+def _chosen(cells: tuple[str, ...], cell: int | None) -> int:
+    listed = ", ".join(f"{at}: {name}" for at, name in enumerate(cells))
+    if cell is None and len(cells) > 1:
+        raise SeveralCells(f"the file holds {len(cells)} cells; choose one with the field 'cell' ({listed})", cells)
+    if cell is not None and not 0 <= cell < len(cells):
+        raise SeveralCells(f"there is no cell {cell} in the file; it holds {len(cells)} ({listed})", cells)
+    return cell or 0
+
+
+def _found(variables: Struct) -> str:
+    names = list(variables.fields)
+    if not names:
+        return "The file holds no variables."
+    shown = "; ".join(f"{name[:63]}: {describe(variables.fields[name][0])}" for name in names[:MESSAGE_VARIABLES])
+    more = f" and {len(names) - MESSAGE_VARIABLES} more" if len(names) > MESSAGE_VARIABLES else ""
+    return f"Found {shown}{more}."
+
+
+def _layouts() -> str:
+    return "Layouts that are read: " + "; ".join(f"{layout.name} ({layout.description})" for layout in LAYOUTS) + "."
