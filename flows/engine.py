@@ -1,8 +1,8 @@
 """Starts one flow run as Prefect's own engine does, while what the flow will need is imported beside it.
 
-``python -m flows.engine [--import MODULE]``: the command of the deployments in ``prefect.yaml``. Prefect reads the run's id from
-the environment. Fetching the run and reporting that it runs takes several requests; importing torch and Lightning
-takes seconds: doing both at once is what makes a job's first epoch come early.
+``python -m flows.engine [--import MODULE]``: the command of the deployments in ``prefect.yaml``. Prefect reads the
+run's id from the environment. Fetching the run and reporting that it runs takes several requests; importing torch and
+Lightning takes seconds: doing both at once is what makes a job's first epoch come early.
 """
 
 import argparse

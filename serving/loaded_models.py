@@ -1,0 +1,135 @@
+"""Models in memory: loaded once, kept while used, with the champions' names watched.
+
+Belongs to one event loop. Loading happens in threads of its own, so a model that is being loaded delays no other.
+"""
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import httpx
+
+from models.bundle import Answer, ModelBundle, UnreadableBundle
+from models.registered import DamagedModel, NoSuchModel
+from serving.batching import Batcher
+from serving.questions import Question, Refused, predict
+
+FRESH_S = 2.0  # a champion asked for within this time is not looked up again
+STALE_S = 4.0  # up to this age it is used while it is looked up in the background; older ones are waited for
+
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """One version of one algorithm, ready to answer."""
+
+    version: str
+    bundle: ModelBundle
+    batcher: Batcher[Question, Answer]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The champion of an algorithm when it was last looked up, already loaded."""
+
+    model: LoadedModel
+    at: float
+
+
+class LoadedModels:
+    """Least recently used models leave when there are more than ``capacity``."""
+
+    def __init__(
+        self,
+        load: Callable[[str, str], ModelBundle],
+        champion: Callable[[str], str | None],
+        *,
+        loading: Executor,
+        inference: Executor,
+        capacity: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._load, self._champion, self._clock = load, champion, clock
+        self._loading, self._inference, self._capacity = loading, inference, capacity
+        self._models: OrderedDict[tuple[str, str], LoadedModel] = OrderedDict()
+        self._champions: dict[str, Seen] = {}
+        self._underway: dict[tuple[str, str | None], asyncio.Task[LoadedModel]] = {}
+
+    async def get(self, algorithm: str, version: str | None) -> LoadedModel:
+        """That version, or the champion for None. Raises Refused when there is none or it cannot be had now."""
+        if version is None:
+            return await self._current_champion(algorithm)
+        return await self._version(algorithm, version)
+
+    async def _version(self, algorithm: str, version: str) -> LoadedModel:
+        key = (algorithm, version)
+        if key not in self._models:
+            return await asyncio.shield(self._once(key, lambda: self._load_version(algorithm, version)))
+        self._models.move_to_end(key)
+        return self._models[key]
+
+    async def _load_version(self, algorithm: str, version: str) -> LoadedModel:
+        bundle = await self._in_thread(self._load, algorithm, version)
+        batcher: Batcher[Question, Answer] = Batcher(lambda questions: predict(bundle, questions), self._inference)
+        model = self._models[algorithm, version] = LoadedModel(version, bundle, batcher)
+        while len(self._models) > self._capacity:
+            self._models.popitem(last=False)
+        return model
+
+    async def _current_champion(self, algorithm: str) -> LoadedModel:
+        """The champion as of a few seconds ago. A new one takes over once it is loaded, so nobody waits for that."""
+        seen = self._champions.get(algorithm)
+        age = float("inf") if seen is None else self._clock() - seen.at
+        if seen is not None and age < FRESH_S:
+            return seen.model
+        looking = self._once((algorithm, None), lambda: self._look_up_champion(algorithm))
+        if seen is not None and age < STALE_S:
+            return seen.model
+        try:
+            return await asyncio.shield(looking)
+        except Refused as error:
+            if seen is None or error.code != "UNAVAILABLE":
+                raise
+            return seen.model  # the registry is away: the champion it named last goes on answering
+
+    async def _look_up_champion(self, algorithm: str) -> LoadedModel:
+        version = await self._in_thread(self._champion, algorithm)
+        if version is None:
+            self._champions.pop(algorithm, None)
+            raise Refused("NOT_FOUND", f"there is no trained {algorithm} model yet")
+        model = await self._version(algorithm, version)
+        self._champions[algorithm] = Seen(model, self._clock())
+        return model
+
+    def _once(
+        self, key: tuple[str, str | None], work: Callable[[], Coroutine[Any, Any, LoadedModel]]
+    ) -> asyncio.Task[LoadedModel]:
+        """The work under way for ``key``, started when there is none: many who ask cause one load."""
+        task = self._underway.get(key)
+        if task is None:
+            task = self._underway[key] = asyncio.create_task(work())
+            task.add_done_callback(lambda done: self._finished(key, done))
+        return task
+
+    def _finished(self, key: tuple[str, str | None], task: asyncio.Task[LoadedModel]) -> None:
+        del self._underway[key]
+        if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, Refused):
+            logger.error("Loading %s %s failed", key[0], key[1] or "champion", exc_info=error)
+
+    async def _in_thread(self, work: Callable[..., T], *arguments: str) -> T:
+        """``work`` in a loading thread; what the registry cannot give becomes a refusal."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._loading, lambda: work(*arguments))
+        except NoSuchModel as error:
+            raise Refused("NOT_FOUND", str(error)) from error
+        except httpx.HTTPError as error:
+            raise Refused("UNAVAILABLE", "the model registry cannot be reached") from error
+        except (DamagedModel, UnreadableBundle) as error:
+            raise Refused("UNAVAILABLE", str(error)) from error
