@@ -1,0 +1,136 @@
+"""Changes and removals of batteries: rows and files follow each other.
+
+Files move into place before the row's commit, the description first. Whoever is killed in between leaves a description
+that does not say what the row says, and ``store.sweeping`` makes the files agree with the row again.
+"""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import bindparam, delete, update
+from sqlalchemy.orm import Session
+
+from batteries.features import FEATURE_VERSION
+from store import files
+from store.cycle_rows import cycle_rows
+from store.descriptions import Description, to_json
+from store.parser import Parsed, RunningParser
+from store.session import reading, transaction
+from store.settings import get_settings
+from store.tables import Battery, CycleRow, utc_now
+
+
+def update_battery(battery_id: int, **changes: Any) -> Battery:
+    """Change ``nominal_capacity``, ``manufacturer``, ``chemistry``: those that are named.
+
+    Another nominal capacity computes capacities, features, SoH and RUL again; None goes back to what was found in the
+    file. Raises LookupError when there is no such battery, InvalidField.
+    """
+    Description(**changes)
+    while True:
+        with reading() as session:
+            battery = require(session, battery_id)
+        given = changes.get("nominal_capacity", given_capacity(battery))
+        changed = attempt(battery, changes, recomputes=given != given_capacity(battery), given=given)
+        if changed is not None:
+            return changed
+
+
+def refresh_features(battery_id: int) -> Battery:
+    """Compute a battery's features again, with this version of the platform. Raises LookupError when it is gone."""
+    while True:
+        with reading() as session:
+            battery = require(session, battery_id)
+        changed = attempt(battery, {}, recomputes=True, given=given_capacity(battery))
+        if changed is not None:
+            return changed
+
+
+def attempt(seen: Battery, changes: dict[str, Any], *, recomputes: bool, given: float | None) -> Battery | None:
+    """Change the battery as it was ``seen``; None when somebody else changed it meanwhile."""
+    settings = get_settings()
+    with files.incoming(settings.data) as folder:
+        columns, parquet = dict(changes), None
+        if recomputes:
+            parquet, parsed = recompute(seen, given, folder)
+            source = {"nominal_capacity_source": parsed.nominal_capacity_source}
+            columns |= {"nominal_capacity": parsed.nominal_capacity, "import_report": seen.import_report | source}
+            columns["feature_version"] = FEATURE_VERSION
+        with files.changing(settings.var), transaction() as session:
+            battery = require(session, seen.id, lock=True)
+            if battery.updated_at != seen.updated_at:
+                return None
+            for name, value in columns.items():
+                setattr(battery, name, value)
+            battery.data_version_id = None
+            battery.updated_at = max(utc_now(), seen.updated_at + timedelta(microseconds=1))
+            if parquet is not None:
+                rewrite_cycles(session, battery, parquet)
+            replace_files(settings.data, battery, folder, parquet)
+    return battery
+
+
+def recompute(battery: Battery, given_nominal: float | None, folder: Path) -> tuple[Path, Parsed]:
+    """A new Parquet file, made from the battery's present one by the limited process."""
+    settings, target = get_settings(), folder / "cycles.parquet"
+    with RunningParser(
+        settings,
+        files.paths(settings.data, battery.id)["cycles"],
+        target,
+        kind="parquet",
+        nominal_capacity=given_nominal,
+        layout_nominal_capacity=battery.import_report["layout_nominal_capacity"],
+    ) as parser:
+        parsed = parser.result()
+    files.flush(target)
+    return target, parsed
+
+
+def rewrite_cycles(session: Session, battery: Battery, parquet: Path) -> None:
+    """Capacity, SoH and RUL of the cycle rows as the Parquet file has them; the rows keep their ids."""
+    rows = cycle_rows(parquet, battery.nominal_capacity, get_settings().end_of_life)
+    table = CycleRow.__table__
+    statement = (
+        update(table)  # type: ignore[arg-type]
+        .where(table.c.battery_id == battery.id, table.c.position == bindparam("at"))
+        .values({name: bindparam(f"new_{name}") for name in ("capacity_ah", "soh", "rul")})
+    )
+    values = [
+        {"at": row["position"], **{f"new_{name}": row[name] for name in ("capacity_ah", "soh", "rul")}} for row in rows
+    ]
+    session.connection().execute(statement, values)
+
+
+def replace_files(data: Path, battery: Battery, folder: Path, parquet: Path | None) -> None:
+    """Put the new description, and the new cycles where there are any, in the place of the old ones."""
+    places, description = files.paths(data, battery.id), folder / "battery.json"
+    files.write_durably(description, to_json(battery))
+    moves = {description: places["description"]}
+    if parquet is not None:
+        moves[parquet] = places["cycles"]
+    files.move_into_place(moves)
+
+
+def delete_battery(battery_id: int) -> None:
+    """Remove a battery's rows, then its files; versions keep their bytes. Raises LookupError when there is none."""
+    settings = get_settings()
+    with files.changing(settings.var):
+        with transaction() as session:
+            gone = session.execute(delete(Battery).where(Battery.id == battery_id).returning(Battery.id)).first()
+            if gone is None:
+                raise LookupError(f"there is no battery {battery_id}")
+        files.remove(settings.data, battery_id)
+
+
+def require(session: Session, battery_id: int, *, lock: bool = False) -> Battery:
+    """The battery; with ``lock``, for this transaction alone to change. Raises LookupError when there is none."""
+    battery = session.get(Battery, battery_id, with_for_update=lock, populate_existing=lock)
+    if battery is None:
+        raise LookupError(f"there is no battery {battery_id}")
+    return battery
+
+
+def given_capacity(battery: Battery) -> float | None:
+    """The nominal capacity that a caller gave, None where it was found otherwise."""
+    return battery.nominal_capacity if battery.import_report["nominal_capacity_source"] == "given" else None

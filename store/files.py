@@ -1,0 +1,126 @@
+"""Files of the data set: their names, durable writes, and the lock that keeps files and rows together.
+
+Below ``data/``: ``raw/{id}.mat`` (the bytes as uploaded), ``cycles/{id}.parquet``, ``batteries/{id}.json``. And
+``.incoming``, which DVC ignores: what is being uploaded, on the same file system, so that a rename moves it into place.
+"""
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+INCOMING = ".incoming"
+LOCK_NAME = "data.lock"
+
+
+def kinds(battery_id: int) -> dict[str, str]:
+    """Path below the data folder of each of a battery's files."""
+    return {
+        "raw": f"raw/{battery_id}.mat",
+        "cycles": f"cycles/{battery_id}.parquet",
+        "description": f"batteries/{battery_id}.json",
+    }
+
+
+def paths(data: Path, battery_id: int) -> dict[str, Path]:
+    """Each of a battery's files in a data folder."""
+    return {kind: data / name for kind, name in kinds(battery_id).items()}
+
+
+@contextmanager
+def incoming(data: Path) -> Iterator[Path]:
+    """A folder of one's own for an upload on its way, removed at the end.
+
+    It is locked while this process lives, so that a sweep tells it from one that a killed process left.
+    """
+    parent = private_folder(data / INCOMING)
+    folder = Path(tempfile.mkdtemp(dir=parent))
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(held)
+
+
+def is_abandoned(folder: Path) -> bool:
+    """Whether no living process holds this incoming folder."""
+    try:
+        held = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    else:
+        return True
+    finally:
+        os.close(held)
+
+
+@contextmanager
+def locked(path: Path, *, exclusive: bool) -> Iterator[None]:
+    """Hold a file lock, waiting for it; between processes and between threads."""
+    private_folder(path.parent)
+    held = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(held)
+
+
+@contextmanager
+def changing(var: Path) -> Iterator[None]:
+    """Held while files move into or out of place together with their rows; several at once may."""
+    with locked(var / LOCK_NAME, exclusive=False):
+        yield
+
+
+@contextmanager
+def still(var: Path) -> Iterator[None]:
+    """Held to see files and rows agree: nobody is in ``changing`` meanwhile. Take it before a transaction."""
+    with locked(var / LOCK_NAME, exclusive=True):
+        yield
+
+
+def private_folder(path: Path) -> Path:
+    """The folder, made when missing for this user alone."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """A new file whose bytes are on the disk."""
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def flush(path: Path) -> None:
+    """Wait until a file's bytes, or a folder's names, are on the disk."""
+    held = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(held)
+    finally:
+        os.close(held)
+
+
+def move_into_place(moves: dict[Path, Path]) -> None:
+    """Rename each file to its place, over what is there, in this order; each name is on the disk before the next."""
+    for source, place in moves.items():
+        private_folder(place.parent)
+        source.replace(place)
+        flush(place.parent)
+
+
+def remove(data: Path, battery_id: int) -> None:
+    """Remove a battery's files; those that are gone already do not matter."""
+    for path in paths(data, battery_id).values():
+        path.unlink(missing_ok=True)

@@ -1,0 +1,107 @@
+"""Uploads: a file becomes a battery, whole or not at all.
+
+A limited process parses it in a folder of its own; then, in one transaction, its rows are inserted and its files
+renamed into place. Whoever is killed on the way leaves either a whole battery, or files without a row, which
+``store.sweeping`` removes at the next start.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import insert
+from sqlalchemy.orm import Session
+
+from batteries.features import FEATURE_VERSION
+from store import files
+from store.cycle_rows import cycle_rows
+from store.descriptions import Description, shown_name, to_json
+from store.parser import Parsed, RunningParser
+from store.session import transaction
+from store.settings import get_settings
+from store.tables import Battery, CycleRow, utc_now
+
+
+@contextmanager
+def incoming() -> Iterator[Path]:
+    """A private folder to receive an upload in; it and what is left in it are removed at the end."""
+    with files.incoming(get_settings().data) as folder:
+        yield folder
+
+
+def import_upload(
+    uploaded: Path, filename: str, description: Description | None = None, *, cell: int | None = None
+) -> Battery:
+    """Make a battery of an uploaded file, which is moved away when that succeeds; it must lie in ``incoming()``.
+
+    Raises UnreadableFile, NoCycles or SeveralCells (``batteries.matfiles.errors``). Nothing is left behind then.
+    """
+    settings, said = get_settings(), description or Description()
+    with incoming() as folder:
+        parquet = folder / "cycles.parquet"
+        with RunningParser(settings, uploaded, parquet, nominal_capacity=said.nominal_capacity, cell=cell) as parser:
+            facts = facts_of(uploaded)
+            parsed = parser.result()
+        files.flush(parquet)
+        battery = Battery(
+            filename=shown_name(filename),
+            **facts,
+            nominal_capacity=parsed.nominal_capacity,
+            manufacturer=said.manufacturer or parsed.manufacturer,
+            chemistry=said.chemistry or parsed.chemistry,
+            total_cycles=parsed.total_cycles,
+            feature_version=FEATURE_VERSION,
+            import_report=report_of(parsed),
+            created_at=(now := utc_now()),
+            updated_at=now,
+        )
+        description_file = folder / "battery.json"
+        files.write_durably(description_file, to_json(battery))
+        sources = {"raw": uploaded, "cycles": parquet, "description": description_file}
+        insert_battery(battery, sources)
+    return battery
+
+
+def facts_of(uploaded: Path) -> dict[str, Any]:
+    """Hash and size of the uploaded bytes; they are on the disk afterwards."""
+    with uploaded.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    files.flush(uploaded)
+    return {"sha256": digest, "size_bytes": uploaded.stat().st_size}
+
+
+def report_of(parsed: Parsed) -> dict[str, Any]:
+    """The battery's ``import_report``: what was found and assumed."""
+    return {
+        "layout": parsed.layout,
+        "cell": parsed.cell,
+        "notes": parsed.report,
+        "nominal_capacity_source": parsed.nominal_capacity_source,
+        "layout_nominal_capacity": parsed.layout_nominal_capacity,
+    }
+
+
+def insert_battery(battery: Battery, sources: dict[str, Path]) -> None:
+    """Insert the rows, move the files into place, commit. What fails leaves neither."""
+    settings = get_settings()
+    rows = cycle_rows(sources["cycles"], battery.nominal_capacity, settings.end_of_life)
+    with files.changing(settings.var):
+        places: dict[str, Path] = {}
+        try:
+            with transaction() as session:
+                session.add(battery)
+                session.flush()
+                insert_cycles(session, battery.id, rows)
+                places = files.paths(settings.data, battery.id)
+                files.move_into_place({sources[kind]: place for kind, place in places.items()})
+        except BaseException:
+            for place in places.values():
+                place.unlink(missing_ok=True)
+            raise
+
+
+def insert_cycles(session: Session, battery_id: int, rows: list[dict[str, Any]]) -> None:
+    """Rows of a battery's cycles."""
+    session.execute(insert(CycleRow), [{"battery_id": battery_id, **row} for row in rows])
