@@ -1,42 +1,62 @@
 """The FastAPI application, put together."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import cache
+from typing import Any
+from urllib.parse import urlsplit
 
+import httpx
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from api import handlers
+from api import artifacts, handlers, prefect
 from api.auth import endpoints as auth
 from api.auth import service as auth_service
-from api.auth.tokens import secret_key
+from api.auth.tokens import is_loopback, secret_key
 from api.authentication import BASE, Authentication
+from api.batteries import endpoints as batteries
 from api.bodies import BodyLimit
 from api.documentation import DESCRIPTION
 from api.headers import SecurityHeaders
 from api.health import endpoints as health
 from api.health.service import release
 from api.limits import Limits
+from api.models import endpoints as models
+from api.models.service import InFlight
+from api.outbox import Outbox
 from api.page import endpoints as page
+from api.predictions import endpoints as predictions
 from api.routes import Route, routes_of
+from api.serving import Serving
 from api.state import State
 from api.tracing import Tracing
+from api.training_jobs import endpoints as training_jobs
+from api.training_jobs import sockets
+from api.training_jobs.feed import Feed
+from store import sweeping
 from store.settings import Settings
 
-LOGINS_AT_ONCE = 2
+log = logging.getLogger(__name__)
+LOGINS_AT_ONCE = 2  # 19 MiB each
+UPLOADS_AT_ONCE = 2  # parsed in a process each; the others wait, received
+NOUNS = (health, auth, batteries, training_jobs, sockets, models, predictions)
+
+Client = Callable[[str, float], httpx.AsyncClient]
 
 
-def create_app(settings: Settings) -> FastAPI:
+def http_client(base: str, timeout_s: float) -> httpx.AsyncClient:
+    """A client of one part; a proxy of the environment is never asked for what runs on this machine."""
+    local = is_loopback(urlsplit(base).hostname or "")
+    return httpx.AsyncClient(base_url=base, timeout=timeout_s, trust_env=not local)
+
+
+def create_app(settings: Settings, client: Client = http_client) -> FastAPI:
     """The API for these settings. Raises WeakKey when its key is weak and it binds outside loopback."""
-    state = State(
-        settings=settings,
-        secret_key=secret_key(settings),
-        limits=Limits(settings),
-        hashing=CapacityLimiter(LOGINS_AT_ONCE),
-    )
     app = FastAPI(
         title="Battery Life Analysis Platform",
         version=release(),
@@ -46,9 +66,9 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
         lifespan=lifespan,
     )
-    app.state.running = state
+    app.state.running = state = new_state(settings, client)
     versioned = APIRouter(prefix=BASE)
-    for noun in (health, auth):
+    for noun in NOUNS:
         versioned.include_router(noun.router)
     app.include_router(versioned)
     app.include_router(page.router)
@@ -74,9 +94,56 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
+def new_state(settings: Settings, client: Client) -> State:
+    """What the application holds while it runs."""
+    to_prefect = client(settings.prefect, prefect.TIMEOUT_S)
+    to_serving = client(settings.serving, settings.serving_timeout_s)
+    to_mlflow = client(settings.mlflow, artifacts.TIMEOUT_S)
+    return State(
+        settings=settings,
+        secret_key=secret_key(settings),
+        limits=Limits(settings),
+        hashing=CapacityLimiter(LOGINS_AT_ONCE),
+        parsing=CapacityLimiter(UPLOADS_AT_ONCE),
+        feed=Feed(settings.max_sockets_per_job),
+        outbox=Outbox(prefect.Prefect(to_prefect)),
+        serving=Serving(to_serving),
+        artifacts=artifacts.Artifacts(to_mlflow),
+        in_flight=InFlight(),
+        clients=(to_prefect, to_serving, to_mlflow),
+    )
+
+
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Make the first account before the first request."""
+    """First account, leftovers of uploads, then the outbox and the feed for as long as the API runs."""
     state: State = app.state.running
     await run_sync(auth_service.ensure_account, state.settings)
-    yield
+    await run_sync(sweeping.sweep)
+    async with AsyncExitStack() as stack:
+        for http in state.clients:
+            await stack.enter_async_context(http)
+        for task in (state.outbox.run, state.feed.run):
+            await stack.enter_async_context(background(task))
+        yield
+
+
+@asynccontextmanager
+async def background(task: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Run ``task`` beside the API; should it ever fail, say so and start it again."""
+
+    async def kept_up() -> None:
+        while True:
+            try:
+                await task()
+            except Exception:
+                log.exception("A background task failed; starting it again")
+                await asyncio.sleep(1)
+
+    running = asyncio.create_task(kept_up())
+    try:
+        yield
+    finally:
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running

@@ -11,9 +11,9 @@ from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs
 
 from anyio.to_thread import run_sync
+from starlette._utils import get_route_path
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
-from starlette._utils import get_route_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.auth import tokens
@@ -21,7 +21,7 @@ from api.errors import ApiError, MethodNotAllowed, NotFound, Unauthenticated, re
 from api.limits import Limits
 from api.routes import WEBSOCKET, Route, verbs_on
 from store import users
-from store.session import transaction
+from store.session import reading
 from store.settings import Settings
 
 COOKIE = "battery_session"
@@ -117,7 +117,7 @@ class Authentication:
 
 
 def _account(token: tokens.Token) -> Caller:
-    with transaction() as session:
+    with reading() as session:
         user = users.bearer(session, token.email, token.jti)
         if user is None:
             raise Unauthenticated("INVALID_TOKEN", "The token was given up, or its account is gone")
@@ -125,7 +125,7 @@ def _account(token: tokens.Token) -> Caller:
 
 
 def check_served(verb: str, path: str, verbs: set[str]) -> None:
-    """Raise NotFound or MethodNotAllowed, token or not: a typing error should look like one, and /openapi.json is public."""
+    """Raise NotFound or MethodNotAllowed, token or not: a slip should look like one, and /openapi.json is public."""
     if not verbs:
         raise NotFound(f"There is nothing at {path}")
     if verb not in verbs:
@@ -145,7 +145,7 @@ def subprotocol(scope: Scope) -> str | None:
 
 
 def socket_token(scope: Scope, allowed_origins: list[str]) -> str | None:
-    """The token of a socket: header, subprotocol pair, query, or the session cookie when the page that opens it is ours."""
+    """The token of a socket: header, subprotocol pair, query, or the session cookie when an own page opens it."""
     headers = Headers(scope=scope)
     protocols = scope.get("subprotocols", [])
     query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
@@ -154,7 +154,7 @@ def socket_token(scope: Scope, allowed_origins: list[str]) -> str | None:
     if len(protocols) == 2 and protocols[0] == "Bearer":
         return str(protocols[1])
     if "token" in query:
-        return query["token"][0]
+        return str(query["token"][0])
     return session_cookie(headers) if own_origin(scope, allowed_origins) else None
 
 

@@ -1,8 +1,8 @@
 """How large a body may be, counted while it arrives."""
 
+from starlette._utils import get_route_path
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
-from starlette._utils import get_route_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.authentication import PUBLIC, UPLOAD
@@ -43,8 +43,7 @@ class BodyLimit:
             await send(message)
 
         try:
-            if int(Headers(scope=scope).get("content-length") or 0) > largest:
-                raise TooLarge(too_large(largest))
+            check_declared(Headers(scope=scope), largest)
             await self.app(scope, counted, watched)
         except TooLarge as error:
             if started:
@@ -57,6 +56,13 @@ class BodyLimit:
         if asked == UPLOAD:
             return self.settings.max_upload_bytes + FORM_BYTES
         return FORM_BYTES if asked in PUBLIC else JSON_BYTES
+
+
+def check_declared(headers: Headers, largest: int) -> None:
+    """Raise TooLarge when the body says of itself that it is."""
+    declared = headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > largest:
+        raise TooLarge(too_large(largest))
 
 
 def too_large(largest: int) -> str:

@@ -8,12 +8,13 @@ from pydantic import Field
 from api.responses import Schema
 
 DESCRIPTION = """
-Upload MATLAB cycling data of batteries, train models of their State of Health (SoH) and Remaining Useful Life (RUL), and ask how
-healthy a cell is, how long it will last and how sure that is.
+Upload MATLAB cycling data of batteries, train models of their State of Health (SoH) and Remaining Useful Life (RUL),
+and ask how healthy a cell is, how long it will last and how sure that is.
 
-Sign in with `POST /api/v1/auth/token` and send the token as `Authorization: Bearer <token>`. Timestamps are UTC with a trailing
-`Z`. Every error has the same envelope; its `trace_id` is also in the header `X-Request-ID` and in the server's log.
-Live progress of a training job: WebSocket `/api/v1/training-jobs/{job_id}/ws` (described at `GET /api/v1/training-jobs/{job_id}`).
+Sign in with `POST /api/v1/auth/token` and send the token as `Authorization: Bearer <token>`. Timestamps are UTC with a
+trailing `Z`. Every error has the same envelope; its `trace_id` is also in the header `X-Request-ID` and in the server's
+log. Live progress of a training job: WebSocket `/api/v1/training-jobs/{job_id}/ws`, described at
+`GET /api/v1/training-jobs/{job_id}`.
 """
 
 bearer_scheme = OAuth2PasswordBearer(
@@ -33,10 +34,24 @@ EXAMPLES = {
 }
 
 Code = Literal[
-    "VALIDATION_ERROR", "INVALID_FILE_FORMAT", "FILE_TOO_LARGE", "MISSING_REQUIRED_FIELD", "INVALID_CREDENTIALS", "MISSING_TOKEN",
-    "INVALID_TOKEN", "TOKEN_EXPIRED", "FORBIDDEN", "RESOURCE_NOT_FOUND", "METHOD_NOT_ALLOWED", "RESOURCE_CONFLICT", "MODEL_IN_USE",
-    "RATE_LIMIT_EXCEEDED", "INTERNAL_ERROR", "DATABASE_ERROR", "SERVICE_UNAVAILABLE",
-]  # fmt: skip
+    "VALIDATION_ERROR",
+    "MISSING_REQUIRED_FIELD",
+    "INVALID_FILE_FORMAT",
+    "FILE_TOO_LARGE",
+    "INVALID_CREDENTIALS",
+    "MISSING_TOKEN",
+    "INVALID_TOKEN",
+    "TOKEN_EXPIRED",
+    "FORBIDDEN",
+    "RESOURCE_NOT_FOUND",
+    "METHOD_NOT_ALLOWED",
+    "RESOURCE_CONFLICT",
+    "MODEL_IN_USE",
+    "RATE_LIMIT_EXCEEDED",
+    "INTERNAL_ERROR",
+    "DATABASE_ERROR",
+    "SERVICE_UNAVAILABLE",
+]
 
 
 class Detail(Schema):

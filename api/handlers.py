@@ -17,6 +17,7 @@ from api.errors import (
     rendered,
 )
 
+MOST = 100  # problems that one answer names
 SOURCES = ("body", "query", "path", "header", "cookie")
 
 
@@ -57,7 +58,7 @@ def _from_framework(request: Request, error: HTTPException) -> ApiError:
 
 def validation_error(problems: Sequence[Mapping[str, Any]], prefix: str = "") -> ValidationFailed:
     """Pydantic's problems as one error that names each field (``hyperparams.epochs``)."""
-    details = [{"field": field_name(problem["loc"], prefix), "issue": issue(problem)} for problem in problems]
+    details = [{"field": field_name(problem["loc"], prefix), "issue": issue(problem)} for problem in problems[:MOST]]
     missing = all(problem["type"] == "missing" for problem in problems)
     names = ", ".join(dict.fromkeys(detail["field"] for detail in details))
     if missing:
@@ -66,8 +67,10 @@ def validation_error(problems: Sequence[Mapping[str, Any]], prefix: str = "") ->
 
 
 def field_name(location: Sequence[str | int], prefix: str = "") -> str:
-    """``("body", "hyperparams", "epochs")`` → ``hyperparams.epochs``."""
+    """``("body", "hyperparams", "epochs")`` → ``hyperparams.epochs``; a place in an array names the array."""
     parts = [str(part) for part in location]
+    if len(parts) > 2 and isinstance(location[-1], int):
+        parts.pop()
     if parts and parts[0] in SOURCES:
         source, *parts = parts
         if not parts or (
@@ -81,4 +84,6 @@ def issue(problem: Mapping[str, Any]) -> str:
     """What is wrong, in one sentence."""
     if problem["type"] == "json_invalid":
         return f"Not JSON: {problem.get('ctx', {}).get('error', problem['msg'])}"
-    return str(problem["msg"]).removeprefix("Value error, ")
+    said = str(problem["msg"]).removeprefix("Value error, ")
+    place = problem["loc"][-1] if len(problem["loc"]) > 1 else None
+    return f"Item {place}: {said}" if isinstance(place, int) else said

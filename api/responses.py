@@ -12,6 +12,11 @@ from starlette.responses import Response
 LARGEST_ID = 2**31 - 1  # what every database's INTEGER key can hold
 
 
+def is_key(number: int) -> bool:
+    """True when ``number`` can be an id at all; asking a database for another one is an error on some."""
+    return 0 < number <= LARGEST_ID
+
+
 class Json(Response):
     """A response that orjson writes; numpy arrays pass through, NaN becomes null."""
 

@@ -2,21 +2,34 @@
 
 from dataclasses import dataclass
 
+import httpx
 from anyio import CapacityLimiter
 from starlette.requests import HTTPConnection
 
+from api.artifacts import Artifacts
 from api.limits import Limits
+from api.models.service import InFlight
+from api.outbox import Outbox
+from api.serving import Serving
+from api.training_jobs.feed import Feed
 from store.settings import Settings
 
 
 @dataclass
 class State:
-    """Settings, keys and limits of one application."""
+    """Settings, key, limits and the doors to the other parts."""
 
     settings: Settings
     secret_key: str
     limits: Limits
-    hashing: CapacityLimiter
+    hashing: CapacityLimiter  # passwords checked at once
+    parsing: CapacityLimiter  # uploads parsed at once
+    feed: Feed
+    outbox: Outbox
+    serving: Serving
+    artifacts: Artifacts
+    in_flight: InFlight
+    clients: tuple[httpx.AsyncClient, ...]  # closed with the API
 
 
 def state_of(connection: HTTPConnection) -> State:

@@ -14,7 +14,7 @@ log = logging.getLogger("api.access")
 
 
 class Tracing:
-    """Gives each request its ``trace_id``: in ``X-Request-ID``, in every error, and in the log. Queries are never logged."""
+    """Gives each request its ``trace_id``: in ``X-Request-ID``, every error, and the log. Queries are never logged."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

@@ -23,14 +23,8 @@ def register(
     file_size: int,
     data_version: str | None,
 ) -> Model:
-    """Insert the model that ``job`` trained; its name is the job's, else the algorithm's."""
-    name = job.model_name or job.algorithm
-    previous = session.scalars(
-        select(Model).where(Model.algorithm == job.algorithm, Model.name == name).order_by(Model.id.desc()).limit(1)
-    ).first()
-    version = FIRST_VERSION
-    if previous is not None:
-        version = next_version(previous.version, previous.hyperparams, job.hyperparams)
+    """Insert the model that ``job`` trained, called as ``name_and_version`` says."""
+    name, version = name_and_version(session, job)
     model = Model(
         job_id=job.id,
         algorithm=job.algorithm,
@@ -48,6 +42,16 @@ def register(
     session.add(model)
     session.flush()
     return model
+
+
+def name_and_version(session: Session, job: Job) -> tuple[str, str]:
+    """What the model that ``job`` trains is called: the job's name, else the algorithm's, and the next version of it."""
+    name = job.model_name or job.algorithm
+    same = select(Model).where(Model.algorithm == job.algorithm, Model.name == name)
+    previous = session.scalars(same.order_by(Model.id.desc()).limit(1)).first()
+    if previous is None:
+        return name, FIRST_VERSION
+    return name, next_version(previous.version, previous.hyperparams, job.hyperparams)
 
 
 def next_version(previous: str, before: dict[str, Any], now: dict[str, Any]) -> str:
@@ -79,3 +83,9 @@ def largest_window(session: Session, algorithm: str) -> int | None:
 def mark_deleted(model: Model) -> None:
     """Hide the model; its bytes go when the registry lets go of them."""
     model.deleted_at = utc_now()
+
+
+def live_jobs(session: Session, algorithm: str) -> list[int]:
+    """Jobs of ``algorithm`` that are not over: each is compared with the models that there are."""
+    query = select(Job.id).where(Job.algorithm == algorithm, Job.status.in_(("queued", "running")))
+    return list(session.scalars(query.order_by(Job.id)))

@@ -13,7 +13,7 @@ class AccessToken(Schema):
     access_token: str = Field(
         examples=["eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJ1c2VyQGV4YW1wbGUuY29tIn0.abc123"]
     )
-    token_type: Literal["bearer"] = "bearer"
+    token_type: Literal["bearer"] = "bearer"  # noqa: S105 - the word, no secret
     expires_in: int = Field(description="Seconds.", examples=[3600])
 
 

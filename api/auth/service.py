@@ -6,7 +6,7 @@ from anyio.to_thread import run_sync
 from api.auth import tokens
 from api.errors import Unauthenticated
 from store import users
-from store.session import transaction
+from store.session import reading, transaction
 from store.settings import Settings
 
 
@@ -19,7 +19,7 @@ async def sign_in(username: str, password: str, *, settings: Settings, key: str,
 
 
 def _password_hash(username: str) -> str | None:
-    with transaction() as session:
+    with reading() as session:
         user = users.find(session, username)
         return None if user is None else user.password_hash
 

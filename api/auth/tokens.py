@@ -39,7 +39,7 @@ def issue(email: str, key: str, lifetime_s: int) -> str:
 
 
 def verified(encoded: str, key: str) -> Token:
-    """The claims of ``encoded``. Raises Unauthenticated: TOKEN_EXPIRED, or INVALID_TOKEN for anything else that is wrong."""
+    """The claims of ``encoded``. Raises Unauthenticated: TOKEN_EXPIRED, or INVALID_TOKEN for all else that is wrong."""
     try:
         claims = jwt.decode(encoded, key, algorithms=[ALGORITHM], options={"require": ["exp", "iat", "jti", "sub"]})
     except jwt.ExpiredSignatureError as error:

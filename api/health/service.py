@@ -7,14 +7,14 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.errors import ServiceUnavailable
-from store.session import transaction
+from store.session import reading
 from store.settings import CHECKOUT
 
 
 def check_database() -> None:
     """Raise ServiceUnavailable when the database does not answer."""
     try:
-        with transaction() as session:
+        with reading() as session:
             session.execute(text("SELECT 1"))
     except SQLAlchemyError as error:
         raise ServiceUnavailable("The database does not answer") from error

@@ -1,4 +1,4 @@
-"""The page at ``/`` and the documentation at ``/docs``: static files, one route each, so that all are on the public list."""
+"""The page at ``/`` and the documentation at ``/docs``: static files, a route each, so that each is listed as public."""
 
 from pathlib import Path
 

@@ -1,0 +1,62 @@
+"""Prefect's REST API: start a deployment by name, cancel a run. The library itself stays out of this process."""
+
+from typing import Any
+
+import httpx
+
+from api.errors import ServiceUnavailable
+
+TIMEOUT_S = 5.0
+
+
+class Prefect:
+    """A client of one Prefect server."""
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self._http = http
+        self._deployments: dict[str, str] = {}  # name → id
+
+    async def start(self, deployment: str, parameters: dict[str, Any], *, key: str, name: str | None = None) -> str:
+        """Ask for a run of ``flow/deployment``; its id. The same ``key`` gives the same run.
+
+        Raises ServiceUnavailable when Prefect is away or does not know the deployment.
+        """
+        body = {"parameters": parameters, "idempotency_key": key, **({"name": name} if name else {})}
+        answer = await self._create_run(deployment, body)
+        if answer.status_code == 404:  # deployed anew meanwhile: it has another id
+            self._deployments.pop(deployment, None)
+            answer = await self._create_run(deployment, body)
+        return str(_checked(answer)["id"])
+
+    async def cancel(self, flow_run_id: str) -> None:
+        """Cancel a run: at once when it has not started, else by asking its worker. Finished ones stay as they are."""
+        answer = await self._send("GET", f"/flow_runs/{flow_run_id}")
+        if answer.status_code == 404:
+            return
+        state = (_checked(answer).get("state") or {}).get("type")
+        wanted = {"SCHEDULED": "CANCELLED", "PENDING": "CANCELLING", "RUNNING": "CANCELLING", "PAUSED": "CANCELLED"}
+        if state in wanted:
+            to = wanted[state]
+            body = {"state": {"type": to, "name": to.capitalize(), "message": "Stopped by its user"}}
+            _checked(await self._send("POST", f"/flow_runs/{flow_run_id}/set_state", json=body))
+
+    async def _create_run(self, deployment: str, body: dict[str, Any]) -> httpx.Response:
+        if deployment not in self._deployments:
+            found = _checked(await self._send("GET", f"/deployments/name/{deployment}"))
+            self._deployments[deployment] = str(found["id"])
+        return await self._send("POST", f"/deployments/{self._deployments[deployment]}/create_flow_run", json=body)
+
+    async def _send(self, verb: str, path: str, **content: Any) -> httpx.Response:
+        try:
+            return await self._http.request(verb, path, **content)
+        except httpx.HTTPError as error:
+            raise ServiceUnavailable("Prefect cannot be reached") from error
+
+
+def _checked(answer: httpx.Response) -> dict[str, Any]:
+    if answer.is_success:
+        found: dict[str, Any] = answer.json()
+        return found
+    raise ServiceUnavailable(
+        f"Prefect answered {answer.status_code} to {answer.request.method} {answer.request.url.path}"
+    )

@@ -1,0 +1,113 @@
+"""Live progress: the present state at once, then every event once and in order, then a closing message and 1000."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated
+
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Depends, Query, WebSocket
+from starlette.websockets import WebSocketDisconnect
+
+from api.authentication import subprotocol
+from api.errors import NotFound
+from api.responses import LARGEST_ID
+from api.state import State, state_of
+from api.training_jobs import service
+from api.training_jobs.feed import Feed, Follower, Message, TooManyFollowers, message_of, present_state
+from store import jobs
+from store.session import reading
+
+router = APIRouter(prefix="/training-jobs")
+DONE = 1000
+REFUSED = 1008
+MOST_MISSED = 1000  # the feed brings the rest
+SEND_S = 10.0  # a client that takes longer for one frame is dropped
+
+After = Annotated[int | None, Query(ge=0, le=LARGEST_ID, description="Newest `seq` that the client has seen.")]
+
+
+@router.websocket("/{job_id}/ws")
+@router.websocket("/{job_id}/stream")
+async def follow_job(
+    socket: WebSocket, job_id: int, state: Annotated[State, Depends(state_of)], after: After = None
+) -> None:
+    """Send frames until the job is over, the client leaves, or nothing was said for a while."""
+    await socket.accept(subprotocol=subprotocol(socket.scope))
+    code, reason = DONE, ""
+    try:
+        async with _place(state.feed, job_id):
+            code, reason = await _serve(socket, job_id, after, state)
+    except NotFound as error:
+        code, reason = REFUSED, error.message
+    except TooManyFollowers:
+        code, reason = REFUSED, "This job has as many clients as it may have"
+    except WebSocketDisconnect:
+        return
+    await socket.close(code, reason)
+
+
+@asynccontextmanager
+async def _place(feed: Feed, job_id: int) -> AsyncIterator[None]:
+    feed.take_place(job_id)
+    try:
+        yield
+    finally:
+        feed.leave_place(job_id)
+
+
+async def _serve(socket: WebSocket, job_id: int, after: int | None, state: State) -> tuple[int, str]:
+    messages = await run_sync(opening, job_id, after)
+    for message in messages:
+        await socket.send_text(message.text)
+    if messages[-1].closes:
+        return DONE, ""
+    follower = state.feed.follow(job_id, messages[-1].seq)
+    try:
+        return await _relay(socket, follower, state.settings.socket_idle_s)
+    finally:
+        state.feed.unfollow(follower)
+
+
+async def _relay(socket: WebSocket, follower: Follower, idle_s: float) -> tuple[int, str]:
+    """Pass messages on, and notice when the client speaks or leaves."""
+    heard = asyncio.create_task(socket.receive())
+    queued = asyncio.create_task(follower.queue.get())
+    try:
+        while True:
+            done, _ = await asyncio.wait({heard, queued}, timeout=idle_s, return_when=asyncio.FIRST_COMPLETED)
+            if not done:
+                return DONE, "Idle"
+            if heard in done:
+                if heard.result()["type"] == "websocket.disconnect":
+                    raise WebSocketDisconnect
+                heard = asyncio.create_task(socket.receive())
+            if queued in done:
+                message = queued.result()
+                if message is None:
+                    return REFUSED, "Reads too slowly, or the job is gone"
+                async with asyncio.timeout(SEND_S):
+                    await socket.send_text(message.text)
+                if message.closes:
+                    return DONE, ""
+                queued = asyncio.create_task(follower.queue.get())
+    except TimeoutError:
+        return REFUSED, "Reads too slowly"
+    finally:
+        heard.cancel()
+        queued.cancel()
+
+
+def opening(job_id: int, after: int | None) -> list[Message]:
+    """What a client gets at once: the present state, with ``after`` the events it missed, and the end if it is over.
+
+    Raises NotFound.
+    """
+    with reading() as session:
+        job = service.get(session, job_id)
+        start = job.last_seq if after is None else min(after, job.last_seq)
+        messages = [present_state(job, start)]
+        messages += [message_of(event) for event in jobs.events_after(session, job_id, start, MOST_MISSED)]
+        if job.status in jobs.FINAL and not messages[-1].closes and messages[-1].seq == job.last_seq:
+            messages += [message_of(event) for event in jobs.events_after(session, job_id, job.last_seq - 1)]
+        return messages
