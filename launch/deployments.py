@@ -32,7 +32,7 @@ def put_pool(client: httpx.Client) -> None:
 def put_queue(client: httpx.Client, name: str, limit: int) -> None:
     """Make a queue of the pool, or set its limit."""
     queues = f"/work_pools/{WORK_POOL}/queues"
-    made = client.post(f"{queues}/", json={"name": name, "concurrency_limit": limit})
+    made = client.post(queues, json={"name": name, "concurrency_limit": limit})
     if made.status_code == httpx.codes.CONFLICT:
         made = client.patch(f"{queues}/{name}", json={"concurrency_limit": limit})
     made.raise_for_status()
@@ -71,7 +71,7 @@ def deploy(environment: Mapping[str, str]) -> None:
 
 def put_deployments(settings: Settings, environment: Mapping[str, str]) -> None:
     """Bring Prefect to what the settings and ``prefect.yaml`` say. Raises DeploymentFailed or httpx.HTTPError."""
-    with httpx.Client(base_url=settings.prefect, timeout=30, trust_env=False) as client:
+    with httpx.Client(base_url=settings.prefect, timeout=30, trust_env=False, follow_redirects=True) as client:
         put_pool(client)
         for name, limit in queue_limits(settings).items():
             put_queue(client, name, limit)

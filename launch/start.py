@@ -1,5 +1,6 @@
 """One start of the stack: every part as soon as what it needs is there, until all work."""
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,6 +19,7 @@ from store.settings import Settings
 START_WITHIN_S = 240
 POLL_S = 0.2
 LOG_WITHIN_S = 2.0
+STATE_LINE = re.compile(r"\(\w+(, pid \d+)?\)")  # log_writer's own
 
 # Facts of a start: "database" (migrated, account there), "deployments" (in Prefect), and each part that works by name.
 NEEDS = {"api": {"database"}, "worker": {"database", "deployments"}}
@@ -58,7 +60,8 @@ def last_lines(log: Path, part: str, count: int = 8) -> list[str]:
     """The end of what a part printed, without times and prefix."""
     prefix = f" {part:<8} | "
     lines = log.read_text(errors="replace").splitlines()[-2000:] if log.exists() else []
-    return [line.split(prefix, 1)[1] for line in lines if prefix in line][-count:]
+    printed = [line.split(prefix, 1)[1] for line in lines if prefix in line]
+    return [line for line in printed if not STATE_LINE.fullmatch(line)][-count:]
 
 
 def failure(settings: Settings, part: Part, state: State) -> str:
