@@ -6,7 +6,7 @@ right-aligned: the last step is the cycle asked about, steps before the cell's f
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,6 +125,17 @@ def windows_of(history: History, number: int, length: int, first_row: int = 0) -
 def concatenate(parts: Sequence[Windows]) -> Windows:
     """All windows of all parts, in order."""
     return Windows(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Windows)))
+
+
+def resized(windows: Windows, length: int) -> Windows:
+    """Give the same windows with their last `length` steps, padded in front where they are shorter."""
+    missing = max(0, length - windows.mask.shape[1])
+    return replace(
+        windows,
+        x=np.pad(windows.x, ((0, 0), (missing, 0), (0, 0)), constant_values=np.nan)[:, -length:],
+        mask=np.pad(windows.mask, ((0, 0), (missing, 0)), constant_values=False)[:, -length:],
+        cycle_index=np.pad(windows.cycle_index, ((0, 0), (missing, 0)), constant_values=np.nan)[:, -length:],
+    )
 
 
 def fingerprint(history: History) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from batteries.windows import Windows
+from batteries.windows import Windows, resized
 from models.calibration import FEW_CELLS, Calibration
 from models.ensemble import Ensemble
 from models.hyperparameters import HYPERPARAMETERS
@@ -133,7 +133,11 @@ class ModelBundle:
         return self._answers(judged, beyond, windows.mask.sum(axis=1), chemistry or [None] * len(x))
 
     def judge(self, windows: Windows) -> Judged:
-        """Estimate every window, unclipped, beside the truth that the windows hold."""
+        """Estimate every window, unclipped, beside the truth that the windows hold.
+
+        Windows of another length are cut to the last `window` steps, or padded.
+        """
+        windows = resized(windows, self.window)
         parts = []
         with torch.inference_mode():
             for start in range(0, len(windows), CHUNK):

@@ -41,6 +41,7 @@ class Fitted:
     metrics: dict[str, float]  # of the bundle's weights: losses, held-out scores, see `models.metrics.scores`
     epochs: list[Epoch]
     split: Split
+    cells: tuple[str, ...]  # names of the histories, as `Windows.cell` counts them
     judged: Judged  # of the test windows
     rehearsal: Calibration  # on validation alone, to judge confidence on the test windows with
 
@@ -106,10 +107,13 @@ def fit(
         "end_of_life": end_of_life,
         **_provenance(parts, histories),
     }
-    return _judge(ModelBundle(ensemble, scale, Calibration.unknown(), metadata), parts, epochs, observer)
+    bundle = ModelBundle(ensemble, scale, Calibration.unknown(), metadata)
+    return _judge(bundle, parts, epochs, tuple(history.cell for history in histories), observer)
 
 
-def _judge(bundle: ModelBundle, parts: Split, epochs: list[Epoch], observer: Observer) -> Fitted:
+def _judge(
+    bundle: ModelBundle, parts: Split, epochs: list[Epoch], cells: tuple[str, ...], observer: Observer
+) -> Fitted:
     """Score on the test windows with a calibration that has not seen them; then calibrate on all that was held out."""
     kind: Kind = "time" if parts.by_time else "cells"
     validation, test = bundle.judge(parts.validation), bundle.judge(parts.test)
@@ -131,7 +135,7 @@ def _judge(bundle: ModelBundle, parts: Split, epochs: list[Epoch], observer: Obs
     )
     calibration = calibrate([validation.scored(), test.scored()], kind)
     final = ModelBundle(bundle.ensemble, bundle.scale, calibration, {**bundle.metadata, "metrics": metrics})
-    return Fitted(final, metrics, epochs, parts, test, rehearsal)
+    return Fitted(final, metrics, epochs, parts, cells, test, rehearsal)
 
 
 def _module(

@@ -1,0 +1,66 @@
+"""Which model serves: the champion stays until a challenger is better on cells that neither was trained on."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from batteries.windows import Windows
+from models.bundle import ModelBundle
+from models.metrics import cell_mean
+from models.registry import Registry
+from models.training import Fitted
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether the challenger takes over, and why."""
+
+    promoted: bool
+    reason: str
+    challenger_mae: float | None = None  # of SoH, mean over the held-out cells
+    champion_mae: float | None = None
+
+
+def promote(registry: Registry, algorithm: str, version: str, fitted: Fitted) -> Decision:
+    """Compare the new `version` with the champion and move the alias; the loser is left as `challenger`."""
+    reigning = registry.champion(algorithm)
+    if reigning == version:
+        return Decision(promoted=True, reason="it is the champion already")
+    champion = None if reigning is None else registry.load(algorithm, reigning)
+    decision = decide(fitted, champion)
+    registry.set_alias(algorithm, "champion" if decision.promoted else "challenger", version)
+    return decision
+
+
+def decide(fitted: Fitted, champion: ModelBundle | None) -> Decision:
+    """Judge both on the held-out cycles of the new job, leaving out cells that the champion was trained on."""
+    if champion is None:
+        return Decision(promoted=True, reason="there is no champion yet")
+    if champion.feature_names != fitted.bundle.feature_names:
+        return Decision(promoted=True, reason="the champion needs features that are no longer made")
+    test = unseen(fitted, champion)
+    if not np.isfinite(test.soh).any():
+        return Decision(promoted=False, reason="the champion was trained on every cell held out here")
+    ours, theirs = _mae(fitted.bundle, test), _mae(champion, test)
+    verdict = "lower than" if ours < theirs else "not lower than"
+    reason = f"held-out SoH error {ours:.4f} is {verdict} the champion's {theirs:.4f}"
+    return Decision(ours < theirs, reason, ours, theirs)
+
+
+def unseen(fitted: Fitted, champion: ModelBundle) -> Windows:
+    """Test windows that had no part in the champion.
+
+    Of a battery that both were trained on, split in time from the same record, the last stretch is new to both.
+    """
+    known, ours = champion.metadata, fitted.bundle.metadata
+    same_record = known["by_time"] and ours["by_time"] and known["train_fingerprints"] == ours["train_fingerprints"]
+    if same_record:
+        return fitted.split.test
+    seen = {*known["train_cells"], *known["validation_cells"]}
+    names = np.asarray(fitted.cells)[fitted.split.test.cell]
+    return fitted.split.test[~np.isin(names, list(seen))]
+
+
+def _mae(bundle: ModelBundle, test: Windows) -> float:
+    judged = bundle.judge(test)
+    return cell_mean(np.abs(judged.soh - judged.true_soh), judged.cell)

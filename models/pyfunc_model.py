@@ -1,0 +1,46 @@
+"""A registered model as data scientists load it: `mlflow.pyfunc.load_model("models:/bilstm@champion").predict(cycles)`.
+
+MLflow runs this file when it loads a model (models from code); the weights are `model.pth`, read without pickle.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from mlflow.models import set_model
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
+
+from models.bundle import ModelBundle
+
+
+class BatteryHealth(PythonModel):
+    """Answers for every cycle of a table, as of that cycle."""
+
+    bundle: ModelBundle
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Read the weights."""
+        self.bundle = ModelBundle.load(Path(context.artifacts["model"]))
+
+    def predict(
+        self,
+        context: PythonModelContext,  # noqa: ARG002
+        model_input: pd.DataFrame,
+        params: dict[str, Any] | None = None,  # noqa: ARG002
+    ) -> pd.DataFrame:
+        """Give soh, rul, confidence, intervals and warnings for each row, from it and the rows of its cell before it.
+
+        `model_input`: a table (a dict of columns will do) with a row a cycle, oldest first: the features by name, where
+        known, and if they are known `cycle_index` and `cell`.
+        """
+        table = pd.DataFrame(model_input)
+        features = table.reindex(columns=list(self.bundle.feature_names)).to_numpy(np.float32)
+        index = table.get("cycle_index", pd.Series(np.nan, table.index)).to_numpy(np.float64)
+        cell = table.get("cell", pd.Series(0, table.index)).to_numpy()
+        rows = [np.flatnonzero(cell[: row + 1] == cell[row])[-self.bundle.window :] for row in range(len(table))]
+        answers = self.bundle.predict([features[r] for r in rows], [index[r] for r in rows])
+        return pd.DataFrame([vars(answer) for answer in answers], index=table.index)
+
+
+set_model(BatteryHealth())

@@ -1,0 +1,291 @@
+"""Runs and registered models: the only writer of MLflow.
+
+A registered model per algorithm, a version per succeeded job, aliases `champion` and `challenger`. MLflow is imported
+on first use: it takes seconds, and a job's first epoch need not wait for it.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import models
+from models.bundle import ModelBundle
+from models.observer import Epoch
+from models.registered import Cache
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel
+    from mlflow.entities.model_registry import ModelVersion
+
+    from models.training import Fitted
+
+EXPERIMENT = "battery-life"
+WEIGHTS = "artifacts/model.pth"  # within a logged model
+JOB_TAG = "battery.job"
+REQUIREMENTS = ("lightning", "mlflow", "numpy", "pandas", "pydantic", "scipy", "torch")
+MAX_PARAM = 250
+
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+Alias = Literal["champion", "challenger"]
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A version of a registered model, and where its weights lie."""
+
+    algorithm: str
+    version: str  # MLflow's: 1, 2, 3, …
+    run_id: str
+    artifact_path: str  # of model.pth, below MLflow's artifact root
+    sha256: str  # of model.pth
+    file_size: int  # bytes
+
+
+class Registry:
+    """MLflow at `tracking_uri`; weights read back are kept in `cache`."""
+
+    def __init__(self, tracking_uri: str, cache: Path) -> None:
+        self.tracking_uri = tracking_uri
+        self.cache = Cache(cache)
+
+    @cached_property
+    def client(self) -> "MlflowClient":
+        """MLflow's client for the tracking server and the registry on it."""
+        from mlflow import MlflowClient
+
+        return MlflowClient(self.tracking_uri, self.tracking_uri)
+
+    @cached_property
+    def experiment_id(self) -> str:
+        """The experiment of all training runs, made on first use."""
+        from mlflow.exceptions import MlflowException
+
+        found = self.client.get_experiment_by_name(EXPERIMENT)
+        if found is None:
+            try:
+                return str(self.client.create_experiment(EXPERIMENT))
+            except MlflowException:  # another job was quicker
+                found = self.client.get_experiment_by_name(EXPERIMENT)
+                if found is None:
+                    raise
+        if found.lifecycle_stage == "deleted":
+            self.client.restore_experiment(found.experiment_id)
+        return str(found.experiment_id)
+
+    def start_run(
+        self,
+        algorithm: str,
+        name: str,
+        params: Mapping[str, object],
+        tags: Mapping[str, object],
+        run_id: str | None = None,
+    ) -> str:
+        """Open a job's run and give its id; one already there (by `run_id`, or by tag `battery.job`) is resumed."""
+        from mlflow.entities import Param, RunTag
+
+        tags = {"battery.algorithm": algorithm, **tags}
+        if run_id is None and JOB_TAG in tags:
+            of_job = f"tags.`{JOB_TAG}` = '{tags[JOB_TAG]}'"
+            found = self.client.search_runs([self.experiment_id], of_job, max_results=1)
+            run_id = found[0].info.run_id if found else None
+        if run_id is None:
+            run_id = self.client.create_run(self.experiment_id, run_name=name).info.run_id
+        else:
+            self.client.update_run(run_id, status="RUNNING")
+        self.client.log_batch(
+            run_id,
+            params=[Param(key, str(value)[:MAX_PARAM]) for key, value in params.items()],
+            tags=[RunTag(key, str(value)) for key, value in tags.items()],
+        )
+        return str(run_id)
+
+    def log_epoch(self, run_id: str, epoch: Epoch) -> None:
+        """Log an epoch's losses in one call."""
+        values = {"train_loss": epoch.train_loss, "val_loss": epoch.val_loss, "epoch_seconds": epoch.seconds}
+        self._log_metrics(run_id, values, epoch.epoch)
+
+    def end_run(self, run_id: str, status: Status) -> None:
+        """Close a run."""
+        self.client.set_terminated(run_id, status)
+
+    def register(
+        self, run_id: str, fitted: "Fitted", *, name: str, version: str, tags: Mapping[str, object] | None = None
+    ) -> Registered:
+        """Log scores, pictures, data set and model of a run, and make it a version of its algorithm's registered model.
+
+        `version` is our MAJOR.MINOR.PATCH, `name` the one the user gave. Called again for the same run, it gives the
+        version made the first time.
+        """
+        algorithm = fitted.bundle.algorithm
+        made = self.client.search_model_versions(f"name = '{algorithm}' and run_id = '{run_id}'")
+        if made:
+            return _registered(made[0])
+        metadata = fitted.bundle.metadata
+        lineage = {
+            "battery.name": name,
+            "battery.version": version,
+            "battery.data_version": metadata["data_version"] or "unversioned",
+            "battery.feature_version": metadata["feature_version"],
+            "battery.split": "time" if metadata["by_time"] else "cells",
+            **(tags or {}),
+        }
+        self._log_metrics(run_id, {f"final_{key}": value for key, value in fitted.metrics.items()}, len(fitted.epochs))
+        self._log_dataset(run_id, metadata)
+        for file, picture in fitted.figures.items():
+            self._log_bytes(run_id, f"figures/{file}", picture)
+        weights = fitted.bundle.to_bytes()
+        model = self._log_model(run_id, fitted.bundle, weights)
+        lineage |= {
+            "battery.model_id": model.model_id,
+            "battery.artifact_path": _artifact_path(model),
+            "battery.sha256": hashlib.sha256(weights).hexdigest(),
+            "battery.file_size": len(weights),
+        }
+        return _registered(self._create_version(algorithm, model, run_id, {k: str(v) for k, v in lineage.items()}))
+
+    def champion(self, algorithm: str) -> str | None:
+        """Version that serves, None where there is none."""
+        return self._aliases(algorithm).get("champion")
+
+    def set_alias(self, algorithm: str, alias: Alias, version: str) -> None:
+        """Move an alias; a version that becomes champion is no longer challenger."""
+        self.client.set_registered_model_alias(algorithm, alias, version)
+        if alias == "champion" and self._aliases(algorithm).get("challenger") == version:
+            self.client.delete_registered_model_alias(algorithm, "challenger")
+
+    def load(self, algorithm: str, version: str) -> ModelBundle:
+        """Read a version's bundle, through the cache."""
+        from mlflow.artifacts import download_artifacts
+
+        found = self.client.get_model_version(algorithm, version)
+        uri = f"{self._location(found)}/{WEIGHTS}"
+
+        def fetch() -> bytes:
+            with tempfile.TemporaryDirectory() as folder:
+                path = download_artifacts(artifact_uri=uri, dst_path=folder, tracking_uri=self.tracking_uri)
+                return Path(path).read_bytes()
+
+        return ModelBundle.load(self.cache.path(found.tags["battery.sha256"], fetch))
+
+    def remove(self, algorithm: str, version: str) -> None:
+        """Delete a version with its weights; an alias that pointed to it points nowhere. Gone already is fine."""
+        from mlflow.exceptions import MlflowException
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        try:
+            found = self.client.get_model_version(algorithm, version)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return
+            raise
+        self.client.delete_model_version(algorithm, version)
+        repository = get_artifact_repository(self._location(found), tracking_uri=self.tracking_uri)
+        repository.delete_artifacts()  # type: ignore[no-untyped-call]
+        self.client.delete_logged_model(found.tags["battery.model_id"])
+
+    def _location(self, version: "ModelVersion") -> str:
+        return str(self.client.get_logged_model(version.tags["battery.model_id"]).artifact_location)
+
+    def _aliases(self, algorithm: str) -> dict[str, str]:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return dict(self.client.get_registered_model(algorithm).aliases)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return {}
+            raise
+
+    def _create_version(
+        self, algorithm: str, model: "LoggedModel", run_id: str, tags: Mapping[str, str]
+    ) -> "ModelVersion":
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.client.create_registered_model(algorithm)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        return self.client.create_model_version(
+            algorithm,
+            f"models:/{model.model_id}",
+            run_id,
+            tags=dict(tags),
+            model_id=model.model_id,
+            await_creation_for=0,
+        )
+
+    def _log_metrics(self, run_id: str, values: Mapping[str, float], step: int) -> None:
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        self.client.log_batch(run_id, metrics=[Metric(key, value, now, step) for key, value in values.items()])
+
+    def _log_dataset(self, run_id: str, metadata: Mapping[str, object]) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        version = str(metadata["data_version"] or "unversioned")
+        cells = {role: metadata[f"{role}_cells"] for role in ("train", "validation", "test")}
+        data = Dataset("batteries", version[:36], "dvc", json.dumps({"dvc_hash": version}), profile=json.dumps(cells))
+        self.client.log_inputs(run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
+
+    def _log_bytes(self, run_id: str, file: str, content: bytes) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, Path(file).name)
+            path.write_bytes(content)
+            self.client.log_artifact(run_id, str(path), str(Path(file).parent))
+
+    def _log_model(self, run_id: str, bundle: ModelBundle, weights: bytes) -> "LoggedModel":
+        """Log a pyfunc model from code: this package and `batteries`, with `model.pth` as its only data."""
+        import mlflow.pyfunc
+        from mlflow.entities import LoggedModelOutput
+        from mlflow.models import Model
+
+        package = Path(models.__file__ or "").parent
+        model = self.client.create_logged_model(
+            self.experiment_id, bundle.algorithm, run_id, model_type=bundle.algorithm
+        )
+        self.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "model.pth")
+            path.write_bytes(weights)
+            target = Path(folder, "model")
+            mlflow.pyfunc.save_model(
+                path=str(target),
+                python_model=str(package / "pyfunc_model.py"),
+                artifacts={"model": str(path)},
+                pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in REQUIREMENTS],
+                code_paths=[str(package), str(package.parent / "batteries")],
+                mlflow_model=Model(
+                    artifact_path=model.artifact_location,
+                    model_uuid=model.model_id,
+                    run_id=run_id,
+                    model_id=model.model_id,
+                ),
+            )
+            self.client.log_model_artifacts(model.model_id, str(target))
+        return self.client.finalize_logged_model(model.model_id, "READY")
+
+
+def _artifact_path(model: "LoggedModel") -> str:
+    """Path of the weights below the artifact root that MLflow's server hands out."""
+    return f"{model.artifact_location.removeprefix('mlflow-artifacts:').lstrip('/')}/{WEIGHTS}"
+
+
+def _registered(found: "ModelVersion") -> Registered:
+    return Registered(
+        algorithm=found.name,
+        version=str(found.version),
+        run_id=str(found.run_id),
+        artifact_path=found.tags["battery.artifact_path"],
+        sha256=found.tags["battery.sha256"],
+        file_size=int(found.tags["battery.file_size"]),
+    )

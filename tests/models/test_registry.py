@@ -1,0 +1,167 @@
+"""Runs, versions and aliases on a real MLflow server."""
+
+import hashlib
+import stat
+import subprocess
+import sys
+
+import httpx
+import mlflow
+import pytest
+
+from models.hyperparameters import BaselineHyperparameters
+from models.observer import Epoch
+from models.promotion import promote
+from models.registered import DamagedModel, NoSuchModel, RegisteredModels
+from models.registry import Registry
+from models.training import fit
+
+
+@pytest.fixture(scope="session")
+def fitted(synthetic, session_recorder):
+    cells = [synthetic(seed, cycles=80) for seed in range(3)]
+    hyperparameters = BaselineHyperparameters(epochs=3, ensemble_size=2)
+    return fit("baseline", hyperparameters, cells, observer=session_recorder, data_version="abc.dir")
+
+
+@pytest.fixture(scope="session")
+def session_recorder():
+    class Silent:
+        def log(self, level, message): ...
+
+        def epoch(self, epoch): ...
+
+        def should_stop(self):
+            return False
+
+    return Silent()
+
+
+@pytest.fixture
+def registry(mlflow_server, tmp_path):
+    return Registry(mlflow_server, tmp_path / "cache")
+
+
+@pytest.fixture
+def registered(registry, fitted):
+    run_id = registry.start_run("baseline", "a run", {"epochs": 3}, {})
+    return registry.register(run_id, fitted, name="mine", version="1.0.0", tags={"battery.job": 7})
+
+
+class TestRuns:
+    def test_epochs_are_logged_as_they_come_and_the_status_is_kept(self, registry):
+        run_id = registry.start_run("bilstm", "a run", {"epochs": 2, "learning_rate": 0.001}, {"battery.who": "x"})
+        registry.log_epoch(run_id, Epoch(1, 2, 0.5, 0.6, 0.1))
+        registry.log_epoch(run_id, Epoch(2, 2, 0.25, 0.3, 0.1))
+        registry.end_run(run_id, "KILLED")
+        run = registry.client.get_run(run_id)
+        losses = registry.client.get_metric_history(run_id, "val_loss")
+        assert [(m.step, m.value) for m in losses] == [(1, 0.6), (2, 0.3)]
+        assert run.data.params == {"epochs": "2", "learning_rate": "0.001"}
+        assert run.data.tags["battery.algorithm"] == "bilstm"
+        assert run.info.status == "KILLED"
+
+    def test_a_job_started_again_goes_on_in_its_run(self, registry):
+        first = registry.start_run("bilstm", "a run", {"epochs": 2}, {"battery.job": 4711})
+        registry.end_run(first, "FAILED")
+        assert registry.start_run("bilstm", "a run", {"epochs": 2}, {"battery.job": 4711}) == first
+        assert registry.start_run("bilstm", "a run", {"epochs": 2}, {"battery.job": 4712}) != first
+        assert registry.start_run("bilstm", "a run", {"epochs": 2}, {}, run_id=first) == first
+        assert registry.client.get_run(first).info.status == "RUNNING"
+
+
+class TestRegister:
+    def test_the_weights_downloaded_are_those_that_were_hashed(self, mlflow_server, registered, fitted):
+        url = f"{mlflow_server}/api/2.0/mlflow-artifacts/artifacts/{registered.artifact_path}"
+        content = httpx.get(url).raise_for_status().content
+        assert len(content) == registered.file_size
+        assert hashlib.sha256(content).hexdigest() == registered.sha256
+
+    def test_twice_for_one_run_gives_one_version(self, registry, registered, fitted):
+        again = registry.register(registered.run_id, fitted, name="mine", version="1.0.0")
+        assert again == registered
+
+    def test_run_holds_scores_pictures_data_set_and_lineage(self, registry, registered, fitted):
+        run = registry.client.get_run(registered.run_id)
+        assert run.data.metrics["final_soh_mae"] == pytest.approx(fitted.metrics["soh_mae"])
+        pictures = {file.path for file in registry.client.list_artifacts(registered.run_id, "figures")}
+        assert pictures == {f"figures/{name}.png" for name in ("loss", "soh", "rul", "reliability")}
+        assert run.inputs.dataset_inputs[0].dataset.digest == "abc.dir"
+        tags = registry.client.get_model_version("baseline", registered.version).tags
+        assert (tags["battery.version"], tags["battery.name"], tags["battery.job"]) == ("1.0.0", "mine", "7")
+
+    def test_data_scientists_load_the_champion_by_name(self, registry, registered, fitted, synthetic, monkeypatch):
+        registry.set_alias("baseline", "champion", registered.version)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", registry.tracking_uri)
+        mlflow.set_tracking_uri(registry.tracking_uri)
+        cell = synthetic(1, cycles=80)
+        table = {name: cell.features[:30, i] for i, name in enumerate(fitted.bundle.feature_names)}
+        table["cycle_index"] = cell.cycle_index[:30]
+        answers = mlflow.pyfunc.load_model("models:/baseline@champion").predict(table)
+        direct = fitted.bundle.predict([cell.features[:30]], [cell.cycle_index[:30]])[0]
+        assert len(answers) == 30
+        assert answers["soh"].iloc[-1] == pytest.approx(direct.soh, abs=1e-6)
+
+
+class TestLoad:
+    def test_reads_back_the_same_numbers_and_keeps_them_private(self, registry, registered, fitted, synthetic):
+        cell = synthetic(1, cycles=80)
+        bundle = registry.load("baseline", registered.version)
+        assert bundle.predict([cell.features]) == fitted.bundle.predict([cell.features])
+        assert stat.S_IMODE(registry.cache.folder.stat().st_mode) == 0o700
+
+    def test_serving_reads_without_mlflow(self, mlflow_server, registered, tmp_path):
+        code = (
+            "import sys; from pathlib import Path; from models.registered import RegisteredModels\n"
+            f"bundle = RegisteredModels({mlflow_server!r}, Path({str(tmp_path)!r})).load('baseline', {registered.version!r})\n"
+            "assert not {'mlflow', 'lightning'} & set(sys.modules), 'heavy imports'; print(bundle.algorithm)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+        assert (done.stdout.strip(), done.stderr) == ("baseline", "")
+
+    def test_a_version_that_is_not_there(self, mlflow_server, tmp_path):
+        with pytest.raises(NoSuchModel, match="baseline has no version 99999"):
+            RegisteredModels(mlflow_server, tmp_path).load("baseline", "99999")
+
+    def test_no_model_no_champion(self, mlflow_server, registry, tmp_path):
+        assert registry.champion("deephpm") is None
+        assert RegisteredModels(mlflow_server, tmp_path).champion("deephpm") is None
+
+    def test_damaged_weights_are_refused(self, mlflow_server, registry, registered, tmp_path):
+        registry.client.set_model_version_tag("baseline", registered.version, "battery.sha256", "0" * 64)
+        with pytest.raises(DamagedModel):
+            RegisteredModels(mlflow_server, tmp_path / "other").load("baseline", registered.version)
+
+
+class TestRemove:
+    def test_takes_version_weights_and_alias_away(self, mlflow_server, registry, registered, tmp_path):
+        registry.set_alias("baseline", "champion", registered.version)
+        registry.remove("baseline", registered.version)
+        url = f"{mlflow_server}/api/2.0/mlflow-artifacts/artifacts/{registered.artifact_path}"
+        assert httpx.get(url).status_code == 404
+        assert registry.champion("baseline") is None
+        assert RegisteredModels(mlflow_server, tmp_path).champion("baseline") is None
+
+    def test_twice_is_fine(self, registry, registered):
+        registry.remove("baseline", registered.version)
+        registry.remove("baseline", registered.version)
+
+
+class TestPromote:
+    def test_first_model_becomes_champion_and_a_copy_of_it_does_not_replace_it(
+        self, registry, fitted, mlflow_server, tmp_path
+    ):
+        for old in registry.client.search_model_versions("name = 'baseline'"):
+            registry.remove("baseline", old.version)
+        versions = []
+        for _ in range(2):
+            run_id = registry.start_run("baseline", "a run", {}, {})
+            versions.append(registry.register(run_id, fitted, name="mine", version="1.0.0").version)
+        first = promote(registry, "baseline", versions[0], fitted)
+        second = promote(registry, "baseline", versions[1], fitted)
+        assert first.promoted
+        assert not second.promoted
+        assert second.challenger_mae == second.champion_mae
+        assert registry.champion("baseline") == versions[0]
+        assert RegisteredModels(mlflow_server, tmp_path).champion("baseline") == versions[0]
+        assert registry.client.get_model_version_by_alias("baseline", "challenger").version == versions[1]
