@@ -34,6 +34,29 @@ def use_absolute_home() -> None:
 
 
 @app.command()
+def demo(
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A .mat file with cycling data; a synthetic cell without.", exists=True, dir_okay=False, readable=True
+        ),
+    ] = None,
+    *,
+    exit_after: Annotated[
+        bool, typer.Option("--exit", help="End after the tutorial; status 0 when all of it worked.")
+    ] = False,
+    epochs: Annotated[int, typer.Option(min=1, max=10_000, help="How long to train.")] = 100,
+) -> None:
+    """Start the platform and walk through all of it: upload, train, predict. Stays up until Ctrl-C.
+
+    Uses the platform of this home if it runs already.
+    """
+    from launch.demo import run_demo
+
+    raise typer.Exit(run_demo(file and file.resolve(), epochs, exit_after=exit_after))
+
+
+@app.command()
 def up() -> None:
     """Start the platform and keep it running until Ctrl-C.
 

@@ -20,11 +20,19 @@ SILENT = {  # no part reports home
 }
 
 
+def settings_file(path: Path) -> dict[str, str]:
+    """``NAME=value`` lines; those that start with ``#`` are remarks."""
+    lines = (line.strip() for line in path.read_text().splitlines())
+    pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
 def stack_environment(settings: Settings, inherited: Mapping[str, str] = os.environ) -> dict[str, str]:
     """What is inherited, and over it where each part keeps its things and finds the others."""
     var = settings.var
     return {
         **inherited,
+        **settings_file(CHECKOUT / "mlflow" / "server.env"),
         **SILENT,
         MARK: str(settings.home),
         "BATTERY_HOME": str(settings.home),
@@ -42,6 +50,5 @@ def stack_environment(settings: Settings, inherited: Mapping[str, str] = os.envi
         "PREFECT_WORKER_HEARTBEAT_SECONDS": "10",
         "PREFECT_RUNNER_POLL_FREQUENCY": "1",
         "MLFLOW_TRACKING_URI": settings.mlflow,
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "BENTOML_HOME": str(var / "bentoml"),
     }

@@ -1,0 +1,89 @@
+"""``battery demo``: the stack, and the tutorial on it."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from batteries import samples
+from launch import accounts, health, lock
+from launch.commands import INTERRUPTED, api_root, complain, say
+from launch.display import StartProgress, addresses, console
+from launch.parts import embedded_parts
+from launch.platform_client import CallFailed, PlatformClient
+from launch.stack import Stack, running
+from launch.start import StartFailed
+from launch.tutorial import Tutorial
+from store import migrations
+from store.settings import Settings, get_settings
+
+OTHERS_START_S = 240
+
+
+def synthetic_file(settings: Settings) -> Path:
+    """A MAT-file with a synthetic cell, kept for the user's own tries."""
+    file = settings.var / "demo" / "synthetic_cell.mat"
+    file.parent.mkdir(exist_ok=True)
+    if not file.exists():
+        samples.write_mat(samples.synthetic_cell(), file)
+    return file
+
+
+@contextlib.contextmanager
+def stack_or_others(settings: Settings, progress: StartProgress) -> Iterator[Stack | None]:
+    """The stack of this home: this process's own, or None where another one runs it already."""
+    with contextlib.ExitStack() as until_end:
+        try:
+            own = until_end.enter_context(running(settings, progress, say))
+        except lock.AlreadyRunning as other:
+            say(f"using what runs already (process {other.pid})")
+            wait_until_healthy(settings)
+            yield None
+            return
+        progress.stop()
+        yield own
+
+
+def wait_until_healthy(settings: Settings) -> None:
+    """Wait for a start by another process. Raises StartFailed."""
+    deadline = time.monotonic() + OTHERS_START_S
+    with health.client() as http:
+        while not all(health.works(http, settings, part, 0) for part in embedded_parts(settings)):
+            if time.monotonic() > deadline:
+                raise StartFailed("the stack that runs already does not work; see `battery status`")
+            time.sleep(0.5)
+
+
+def run_demo(file: Path | None, epochs: int, *, exit_after: bool) -> int:
+    """Start what does not run, walk through the tutorial, stay until Ctrl-C if asked. Gives the exit status."""
+    settings = get_settings()
+    progress = StartProgress()
+    done = False
+    try:
+        with stack_or_others(settings, progress) as own:
+            walk(settings, file, epochs)
+            done = True
+            console.print()
+            console.print(addresses(settings, api_root(settings)))
+            if exit_after or own is None:
+                return 0
+            say("\nSign in there with the account above. Everything stays up until Ctrl-C.")
+            own.watch(say)
+    except (StartFailed, CallFailed) as error:
+        progress.stop()
+        complain(str(error))
+        return 1
+    except KeyboardInterrupt:
+        progress.stop()
+        return 0 if done else INTERRUPTED
+    return 0
+
+
+def walk(settings: Settings, file: Path | None, epochs: int) -> None:
+    """The tutorial, as the demo account. Raises CallFailed."""
+    migrations.upgrade()
+    password = accounts.ensure_demo_user(settings)
+    used = file or synthetic_file(settings)
+    console.print("\n[bold]The tutorial[/bold]\n")
+    client = PlatformClient(api_root(settings))
+    Tutorial(client, used, file is None, epochs).run(accounts.DEMO_EMAIL, password)

@@ -1,0 +1,78 @@
+"""The platform as its users reach it: HTTP and one WebSocket, with the errors of its envelope."""
+
+import json
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import httpx
+from websockets.exceptions import InvalidHandshake, WebSocketException
+from websockets.sync.client import connect
+
+UPLOAD_WITHIN_S = 300
+ANSWER_WITHIN_S = 60
+SILENCE_S = 300  # longest time between two messages of a job
+RECONNECTIONS = 10
+
+
+class CallFailed(RuntimeError):
+    """The platform refused or did not answer; the message says what and why."""
+
+
+class PlatformClient:
+    """One account's calls. Paths are below ``/api/v1``."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self.http = httpx.Client(base_url=f"{root}/api/v1", timeout=ANSWER_WITHIN_S, trust_env=False)
+
+    def call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        """Answer of one call, as a dictionary. Raises CallFailed."""
+        try:
+            response = self.http.request(method, path, **options)
+        except httpx.HTTPError as error:
+            raise CallFailed(f"{method} {path}: {error or type(error).__name__}") from error
+        if not response.is_success:
+            raise CallFailed(f"{method} {path}: {response.status_code} {refusal(response)}")
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    def sign_in(self, email: str, password: str) -> None:
+        """Use this account from now on."""
+        answer = self.call("POST", "/auth/token", data={"username": email, "password": password})
+        self.http.headers["Authorization"] = f"Bearer {answer['access_token']}"
+
+    def upload(self, name: str, file: BinaryIO) -> dict[str, Any]:
+        """The battery made from a ``.mat`` file."""
+        files = {"file": (name, file, "application/octet-stream")}
+        return self.call("POST", "/batteries", files=files, timeout=UPLOAD_WITHIN_S)
+
+    def follow(self, job_id: int) -> Iterator[dict[str, Any]]:
+        """Messages of a training job until its last one; a broken connection is made again. Raises CallFailed."""
+        for _ in range(RECONNECTIONS):
+            try:
+                for message in self.messages(job_id):
+                    yield message
+                    if message["type"] in {"complete", "error"}:
+                        return
+            except (OSError, WebSocketException) as error:
+                if isinstance(error, InvalidHandshake | TimeoutError):
+                    raise CallFailed(f"WebSocket of job {job_id}: {error or 'no message'}") from error
+        raise CallFailed(f"WebSocket of job {job_id}: lost {RECONNECTIONS} times")
+
+    def messages(self, job_id: int) -> Iterator[dict[str, Any]]:
+        """Messages of one connection."""
+        address = f"{self.root.replace('http', 'ws', 1)}/api/v1/training-jobs/{job_id}/ws"
+        headers = {"Authorization": self.http.headers["Authorization"]}
+        with connect(address, additional_headers=headers, proxy=None) as socket:
+            while True:
+                yield json.loads(socket.recv(timeout=SILENCE_S))
+
+
+def refusal(response: httpx.Response) -> str:
+    """Code, message and fields of the error envelope, else the text."""
+    try:
+        error = response.json()["error"]
+        fields = "; ".join(f"{detail['field']}: {detail['issue']}" for detail in error.get("details") or [])
+        return f"{error['code']}: {error['message']}" + (f" ({fields})" if fields else "")
+    except (ValueError, KeyError, TypeError):
+        return response.text[:200]
