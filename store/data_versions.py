@@ -35,9 +35,11 @@ def record(session: Session, dvc_hash: str, battery_count: int, size_bytes: int)
 
 
 def is_behind(session: Session) -> bool:
-    """Whether batteries were added, changed or deleted since the newest version."""
+    """Whether batteries were added, changed or deleted since the newest version, or it was not pushed yet."""
     if session.scalar(select(exists().where(Battery.data_version_id.is_(None)))):
         return True
     version = newest(session)
     count = session.scalar(select(func.count()).select_from(Battery)) or 0
-    return count != (version.battery_count if version else 0)
+    if version is None:
+        return count > 0
+    return count != version.battery_count or version.pushed_at is None

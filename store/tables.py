@@ -88,6 +88,7 @@ class DataVersion(Table):
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     seen_at: Mapped[datetime] = mapped_column(default=utc_now, index=True)  # when data/ was last found in this state
+    pushed_at: Mapped[datetime | None]  # null: on this machine alone
 
 
 class Battery(Table):

@@ -1,0 +1,129 @@
+"""Data versions: every state of ``data/`` that was versioned stays restorable, and a training job is pinned to one."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import func, select, update
+
+from batteries.features import FEATURE_VERSION
+from store import data_versions, files
+from store.changes import refresh_features
+from store.dvc_repository import cached, fetch, listing, opened
+from store.dvc_repository import push as push_objects
+from store.session import reading, transaction
+from store.settings import get_settings
+from store.tables import Battery, DataVersion, utc_now
+
+log = logging.getLogger(__name__)
+
+LOCK_NAME = "versions.lock"
+
+
+@dataclass(frozen=True)
+class Added:
+    """What ``dvc add data`` found."""
+
+    dvc_hash: str
+    size_bytes: int
+
+
+def version_everything(*, push: bool = True) -> DataVersion | None:
+    """Version ``data/`` as it is: one ``dvc add``, the version's row, every battery stamped with it, one ``dvc push``.
+
+    One at a time: others wait. The same state again is the same row. None where there never was a battery. Without
+    ``push`` the version is kept on this machine alone until the next call pushes it; a push that fails raises after the
+    version was recorded, and is made up for by the next call too.
+    """
+    settings = get_settings()
+    with files.locked(settings.var / LOCK_NAME, exclusive=True):
+        refresh_stale_features()
+        version = snapshot()
+        if push:
+            push_versions()
+        if version is None:
+            return None
+        with reading() as session:
+            return session.get_one(DataVersion, version.id)
+
+
+def refresh_stale_features() -> None:
+    """Compute the features of batteries again that an older version of the platform imported."""
+    with reading() as session:
+        stale = session.scalars(select(Battery.id).where(Battery.feature_version != FEATURE_VERSION)).all()
+    for battery_id in stale:
+        try:
+            refresh_features(battery_id)
+        except LookupError:
+            log.info("Battery %s was deleted before its features were computed again", battery_id)
+
+
+def snapshot() -> DataVersion | None:
+    """Add ``data/`` to the cache and record the version, while no upload, change or removal is half done.
+
+    What is new is hashed and copied before that, so that uploads wait for little.
+    """
+    settings = get_settings()
+    with reading() as session:
+        if data_versions.newest(session) is None and not session.scalar(select(func.count()).select_from(Battery)):
+            return None
+    try:
+        add()
+    except FileNotFoundError as error:
+        log.info("%s went away while it was versioned; looking again", error.filename)
+    with files.still(settings.var):
+        added = add()
+        with transaction() as session:
+            count = session.scalar(select(func.count()).select_from(Battery)) or 0
+            version = data_versions.record(session, added.dvc_hash, count, added.size_bytes)
+            unstamped = Battery.data_version_id.is_distinct_from(version.id)
+            session.execute(update(Battery).where(unstamped).values(data_version_id=version.id))
+    return version
+
+
+def push_versions() -> None:
+    """Copy every version that is on this machine alone to the remote, with the bytes that no version there has."""
+    settings = get_settings()
+    with reading() as session:
+        versions = session.scalars(select(DataVersion).order_by(DataVersion.seen_at)).all()
+    there = [version for version in versions if version.pushed_at is not None]
+    known = set(listing(settings, there[-1].dvc_hash).values()) if there else set()
+    for version in versions:
+        if version.pushed_at is None:
+            push_objects(settings, {version.dvc_hash, *listing(settings, version.dvc_hash).values()} - known)
+            with transaction() as session:
+                session.get_one(DataVersion, version.id).pushed_at = utc_now()
+
+
+def add() -> Added:
+    """``dvc add data``. The workspace's files stay what they are: they are copied to the cache, not linked to it."""
+    settings = get_settings()
+    with opened(settings) as repo:
+        [stage] = repo.add([str(settings.data)], relink=False)
+        [out] = stage.outs
+        return Added(dvc_hash=out.hash_info.value, size_bytes=out.meta.size or 0)
+
+
+def materialise(dvc_hash: str, battery_ids: list[int], into: Path) -> None:
+    """Lay out these batteries as they were in a version: ``into/cycles`` and ``into/batteries``, as below ``data/``.
+
+    The files are links to DVC's read-only cache: nothing is copied, and no upload, change or removal touches them.
+    Raises LookupError for batteries that the version does not have, MissingObject.
+    """
+    settings = get_settings()
+    names = listing(settings, dvc_hash)
+    wanted = {
+        name: names.get(name)
+        for battery_id in battery_ids
+        for kind, name in files.kinds(battery_id).items()
+        if kind != "raw"
+    }
+    missing = sorted(name for name, md5 in wanted.items() if md5 is None)
+    if missing:
+        raise LookupError(f"data version {dvc_hash} does not have {', '.join(missing[:4])}")
+    present = {name: md5 for name, md5 in wanted.items() if md5 is not None}
+    fetch(settings, set(present.values()))
+    for name, md5 in present.items():
+        link = into / name
+        files.private_folder(link.parent)
+        link.symlink_to(cached(settings, md5).resolve())
