@@ -1,0 +1,98 @@
+"""Back to an earlier data version: its files in ``data/``, and the rows that were made of them."""
+
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import delete, func, select, text
+from sqlalchemy.orm import Session
+
+from store import data_versions, descriptions, files
+from store.cycle_rows import cycle_rows
+from store.dvc_repository import cached, fetch, listing
+from store.imports import insert_cycles
+from store.session import reading, transaction
+from store.settings import get_settings
+from store.tables import Battery
+from store.versions import LOCK_NAME, snapshot
+
+DESCRIPTION = re.compile(r"batteries/(\d+)\.json")
+Hashes = dict[str, str]  # name below data/ → md5
+
+
+@dataclass(frozen=True)
+class Restored:
+    """Ids of the batteries that came back or changed, and of those that went."""
+
+    written: list[int]
+    removed: list[int]
+
+
+def restore(dvc_hash: str) -> Restored:
+    """Make ``data/`` and the rows of batteries what they were in a version.
+
+    The present state is versioned first, so that nothing is lost by it. Raises MissingObject when neither the cache nor
+    the remote has the version.
+    """
+    settings = get_settings()
+    wanted = listing(settings, dvc_hash)
+    fetch(settings, set(wanted.values()))
+    with files.locked(settings.var / LOCK_NAME, exclusive=True):
+        now = snapshot()
+        present = listing(settings, now.dvc_hash) if now else {}
+        with files.still(settings.var), files.incoming(settings.data) as folder:
+            with reading() as session:
+                rows = set(session.scalars(select(Battery.id)))
+            changed = [number for number in ids_in(wanted) if number not in rows or differs(number, wanted, present)]
+            removed = sorted(rows - set(ids_in(wanted)))
+            with transaction() as session:
+                for battery_id in changed:
+                    bring_back(session, battery_id, wanted, folder)
+                session.execute(delete(Battery).where(Battery.id.in_(removed)))
+                stamp(session, dvc_hash, wanted)
+            for battery_id in removed:
+                files.remove(settings.data, battery_id)
+    return Restored(written=changed, removed=removed)
+
+
+def ids_in(wanted: Hashes) -> list[int]:
+    """Ids of the batteries of a version."""
+    return sorted(int(found[1]) for name in wanted if (found := DESCRIPTION.fullmatch(name)))
+
+
+def differs(battery_id: int, wanted: Hashes, present: Hashes) -> bool:
+    """Whether any of the battery's files is another one now."""
+    return any(wanted.get(name) != present.get(name) for name in files.kinds(battery_id).values())
+
+
+def bring_back(session: Session, battery_id: int, wanted: Hashes, folder: Path) -> None:
+    """The battery's rows and files as the version has them."""
+    settings = get_settings()
+    copies = {}
+    for kind, name in files.kinds(battery_id).items():
+        copies[kind] = folder / f"{battery_id}.{kind}"
+        shutil.copyfile(cached(settings, wanted[name]), copies[kind])
+        files.flush(copies[kind])
+    session.execute(delete(Battery).where(Battery.id == battery_id))
+    battery = Battery(id=battery_id, **descriptions.read(copies["description"]))
+    session.add(battery)
+    session.flush()
+    insert_cycles(session, battery_id, cycle_rows(copies["cycles"], battery.nominal_capacity, settings.end_of_life))
+    places = files.paths(settings.data, battery_id)
+    files.move_into_place({copies[kind]: places[kind] for kind in ("description", "raw", "cycles")})
+
+
+def stamp(session: Session, dvc_hash: str, wanted: Hashes) -> None:
+    """Every battery is in this version now, which is the newest again; new ids go on after the highest one."""
+    count = session.scalar(select(func.count()).select_from(Battery)) or 0
+    size = sum(cached(get_settings(), md5).stat().st_size for md5 in wanted.values())
+    version = data_versions.record(session, dvc_hash, count, size)
+    for battery in session.scalars(select(Battery)):
+        battery.data_version_id = version.id
+    session.flush()
+    if session.get_bind().dialect.name == "postgresql":
+        sequence = "pg_get_serial_sequence('batteries', 'id')"
+        session.execute(
+            text(f"SELECT setval({sequence}, GREATEST(nextval({sequence}), (SELECT max(id) FROM batteries)))")  # noqa: S608
+        )
