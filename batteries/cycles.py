@@ -9,7 +9,8 @@ Floats = NDArray[np.float64]
 
 SECONDS_PER_HOUR = 3600.0
 LOAD_SHARE = 0.02  # of the largest current: below it a sample is rest, whatever offset the instrument has
-AGREEMENT = 0.2  # a recorded capacity further than this from the integrated one is not believed
+SMALLEST_RECORDED = 0.5  # of the integrated one; smaller is common, where the cycler counts to a higher cut-off voltage
+LARGEST_RECORDED = 1.2  # more than was drawn is not believed
 SMALLEST_SHARE = 0.15  # of the nominal capacity: a discharge below it says nothing about health (0.3 Ah for 2 Ah)
 LARGEST_SHARE = 1.5
 SMALLEST_AH = 1e-5
@@ -37,19 +38,17 @@ def integrated_discharge_ah(cycle: Cycle) -> float | None:
 def discharge_capacity_ah(cycle: Cycle, nominal_capacity_ah: float | None = None) -> float | None:
     """Capacity (Ah) of the cycle's discharge, None where it is not known.
 
-    The recorded capacity where it is plausible: positive, and within `AGREEMENT` of the integrated one where there is
-    one. Else the integrated one. With a nominal capacity, what lies outside `SMALLEST_SHARE`…`LARGEST_SHARE` of it is
-    unknown: the discharge was broken off, or the record is wrong.
+    The recorded capacity where it is plausible: between `SMALLEST_RECORDED` and `LARGEST_RECORDED` of the integrated
+    one where there is one. Else the integrated one. A recorded zero means that the discharge was broken off before its
+    end (NASA's B0045, cycle 20), so nothing is known. With a nominal capacity, what lies outside `SMALLEST_SHARE` to
+    `LARGEST_SHARE` of it is unknown: the discharge was broken off, or the record is wrong.
     """
-    recorded = cycle.recorded_capacity_ah
-    integrated = integrated_discharge_ah(cycle)
-    if recorded is None or not _plausible(recorded, nominal_capacity_ah):
-        recorded = None
-    if integrated is None or not _plausible(integrated, nominal_capacity_ah):
-        return recorded if integrated is None else None
-    if recorded is not None and abs(recorded - integrated) <= AGREEMENT * integrated:
-        return recorded
-    return integrated
+    recorded, integrated = cycle.recorded_capacity_ah, integrated_discharge_ah(cycle)
+    if recorded is not None and recorded <= 0:
+        return None
+    agree = recorded and integrated and SMALLEST_RECORDED <= recorded / integrated <= LARGEST_RECORDED
+    capacity = recorded if agree or integrated is None else integrated
+    return capacity if capacity is not None and _plausible(capacity, nominal_capacity_ah) else None
 
 
 def _plausible(capacity_ah: float, nominal_capacity_ah: float | None) -> bool:

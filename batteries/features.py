@@ -19,6 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batteries.recordings import Cycle
+from batteries.statistics import (
+    SECONDS_PER_HOUR,
+    cumulative_charge_ah,
+    first_crossing,
+    first_known,
+    moments,
+    rise,
+    slope,
+    time_weights,
+    weighted_mean,
+)
 
 Floats = NDArray[np.float64]
 
@@ -32,7 +43,7 @@ CHARGE_FEATURES = (
     "charge_throughput",  # charge taken / nominal
     "charge_temperature_mean_c",
     "charge_temperature_rise_c",
-    "charge_resistance_v",  # first voltage of the charge less the one before, per C-rate, V·h
+    "charge_resistance_v",  # step of the voltage per step of the C-rate when the charge comes on, V
 )
 CONSTANT_CURRENT_FEATURES = (
     "cc_duration_h",
@@ -62,7 +73,7 @@ DISCHARGE_FEATURES = (
     "load_c_rate",  # median current of the early load / nominal, 1/h
     "load_rest_v",  # voltage before the load
     "load_drop_v",  # its fall when the load comes on
-    "load_resistance_v",  # that fall per C-rate, V·h
+    "load_resistance_v",  # that fall per C-rate, V
     "load_v_05",  # voltage when 5 % of the early window has passed
     "load_v_25",
     "load_v_50",
@@ -80,11 +91,10 @@ EARLY_SHARE = 1.0 / 3.0  # of the nominal capacity
 EARLY_POINTS = (0.05, 0.25, 0.5, 1.0)
 CHARGING_SHARE = 0.008  # of the scale current: less is rest; a charge may taper to a hundredth of the C-rate
 LOAD_SHARE = 0.05  # of the scale current
+LOAD_SAMPLES = 5
 PHASE_STEP_V = 0.01  # the constant-voltage phase begins this close to the limit
 NEAR_TOP_V = 0.3
 MIN_SAMPLES = 5
-ENTROPY_BINS = 10
-SECONDS_PER_HOUR = 3600.0
 
 Values = dict[str, float]
 
@@ -143,12 +153,19 @@ def _scale_current(current: Floats, nominal: float) -> float:
 def _load_start(samples: _Samples, nominal: float) -> int:
     """Position of the first sample under load, n where there is none.
 
-    Without a nominal capacity a load is measured against the charge before it, so that what comes later is not looked at.
+    Cyclers pulse the cell before they charge it, so at least two of `LOAD_SAMPLES` samples have to be loaded and none
+    charged. Without a nominal capacity a load is measured against the currents before it: what comes later is not
+    looked at.
     """
     current = samples.current
-    scale = nominal if np.isfinite(nominal) else float(current.max())
-    loaded = np.flatnonzero(current < -LOAD_SHARE * max(scale, 0.0) - 1e-9)
-    return int(loaded[0]) if loaded.size else len(samples)
+    scale = np.full(current.size, nominal) if np.isfinite(nominal) else np.maximum.accumulate(np.abs(current))
+    loaded = current < -LOAD_SHARE * scale
+    charging = current > LOAD_SHARE * scale
+    for at in np.flatnonzero(loaded).tolist():
+        ahead = slice(at, at + LOAD_SAMPLES)
+        if not charging[ahead].any() and loaded[ahead].sum() >= min(2, current.size - at):
+            return int(at)
+    return len(samples)
 
 
 def _charge_before(samples: _Samples, scale: float) -> _Samples:
@@ -162,19 +179,17 @@ def _charge_features(charge: _Samples, before: _Samples, nominal: float) -> Valu
     limit_at = int(reached[0])
     constant = charge.current[: max(limit_at, 1)]
     rate = float(np.median(constant))
-    taken = _cumulative_charge_ah(charge)
+    taken = cumulative_charge_ah(charge.time_s, charge.current)
     hours = (charge.time_s - charge.time_s[0]) / SECONDS_PER_HOUR
-    first = int(np.flatnonzero(before.current == charge.current[0])[0])
-    step = charge.voltage[0] - before.voltage[first - 1] if first else np.nan
     values = {
         "charge_c_rate": rate / nominal,
         "charge_top_v": top,
         "charge_start_v": float(charge.voltage[0]),
         "charge_duration_h": float(hours[-1]),
         "charge_throughput": float(taken[-1]) / nominal,
-        "charge_temperature_mean_c": _mean(charge.temperature, _weights(charge)),
-        "charge_temperature_rise_c": _rise(charge.temperature),
-        "charge_resistance_v": float(step) * nominal / float(charge.current[0]),
+        "charge_temperature_mean_c": weighted_mean(charge.temperature, time_weights(charge.time_s)),
+        "charge_temperature_rise_c": rise(charge.temperature),
+        "charge_resistance_v": _step_resistance_ohm(before, charge) * nominal,
         "cc_duration_h": float(hours[limit_at]),
         "cc_throughput": float(taken[limit_at]) / nominal,
     }
@@ -184,10 +199,19 @@ def _charge_features(charge: _Samples, before: _Samples, nominal: float) -> Valu
     return values
 
 
+def _step_resistance_ohm(before: _Samples, charge: _Samples) -> float:
+    """Step of the voltage over that of the current where the charge comes on, NaN where it begins the record."""
+    first = int(np.argmax(before.current == charge.current[0]))
+    if not first:
+        return np.nan
+    step_v = charge.voltage[0] - before.voltage[first - 1]
+    return float(step_v / (charge.current[0] - before.current[first - 1]))
+
+
 def _below_top(phase: _Samples, taken: Floats, top: float) -> Values:
     """Charge by voltage band below the limit, and how the voltage spends its time there."""
     rising = np.maximum.accumulate(phase.voltage)
-    edges = [_first_crossing(rising, top - below, taken) for below in (0.3, 0.2, 0.1, PHASE_STEP_V)]
+    edges = [first_crossing(rising, top - below, taken) for below in (0.3, 0.2, 0.1, PHASE_STEP_V)]
     values = {
         "cc_band_3": edges[1] - edges[0],
         "cc_band_2": edges[2] - edges[1],
@@ -195,7 +219,7 @@ def _below_top(phase: _Samples, taken: Floats, top: float) -> Values:
     }
     near = (phase.voltage >= top - NEAR_TOP_V) & (phase.voltage <= top)
     if near.sum() >= MIN_SAMPLES:
-        values |= _moments("cc_below_top", "_v", top - phase.voltage[near], _weights(phase)[near], NEAR_TOP_V)
+        values |= moments("cc_below_top", "_v", top - phase.voltage[near], time_weights(phase.time_s)[near], NEAR_TOP_V)
     return values
 
 
@@ -203,16 +227,16 @@ def _constant_voltage(phase: _Samples, taken: Floats, whole: float, rate: float,
     """How the current dies away at the voltage limit."""
     current = np.clip(phase.current / rate, 0.0, 1.2)
     hours = (phase.time_s - phase.time_s[0]) / SECONDS_PER_HOUR
-    weights = _weights(phase)
+    weights = time_weights(phase.time_s)
     charge = float(taken[-1] - taken[0])
     falling = -np.minimum.accumulate(current)
-    fall = _first_crossing(falling, -0.2, hours) - _first_crossing(falling, -0.8, hours)
+    fall = first_crossing(falling, -0.2, hours) - first_crossing(falling, -0.8, hours)
     return {
         "cv_duration_h": float(hours[-1]),
         "cv_throughput": charge / nominal,
         "cv_share": charge / whole if whole > 0 else np.nan,
         "cv_fall_h": fall,
-        **_moments("cv_current", "", current, weights, 1.0),
+        **moments("cv_current", "", current, weights, 1.0),
     }
 
 
@@ -236,8 +260,8 @@ def _discharge_features(samples: _Samples, start: int, charge: _Samples, nominal
         "load_c_rate": rate / nominal,
         "load_drop_v": drop,
         "load_resistance_v": drop * nominal / float(load[on]),
-        "load_temperature_start_c": _first_known(early.temperature),
-        "load_temperature_rise_c": _rise(early.temperature),
+        "load_temperature_start_c": first_known(early.temperature),
+        "load_temperature_rise_c": rise(early.temperature),
     }
     passed = early.time_s - early.time_s[0]
     window = _window_s(passed, drawn, nominal)
@@ -246,16 +270,16 @@ def _discharge_features(samples: _Samples, start: int, charge: _Samples, nominal
             voltage = np.interp(share * window, passed[loaded], early.voltage[loaded])
             values[f"load_v_{round(100 * share):02d}"] = float(voltage)
         late = loaded & (passed >= window / 2.0)
-        values["load_v_slope"] = _slope(drawn[late] / nominal, early.voltage[late])
+        values["load_v_slope"] = slope(drawn[late] / nominal, early.voltage[late])
     return values
 
 
 def _early_load(load: _Samples, nominal: float) -> tuple[_Samples, Floats]:
     """The samples of the early window, and the charge (Ah) drawn up to each."""
     early = load[load.time_s <= load.time_s[0] + EARLY_S]
-    drawn = -_cumulative_charge_ah(early)
+    drawn = -cumulative_charge_ah(early.time_s, early.current)
     if np.isfinite(nominal):
-        inside = np.append(True, drawn[:-1] < EARLY_SHARE * nominal)  # noqa: FBT003 - the first sample always is
+        inside = np.append(True, drawn[:-1] < EARLY_SHARE * nominal)
         return early[inside], drawn[inside]
     return early, drawn
 
@@ -265,77 +289,3 @@ def _window_s(passed: Floats, drawn: Floats, nominal: float) -> float:
     if np.isfinite(nominal) and drawn[-1] >= EARLY_SHARE * nominal:
         return float(np.interp(EARLY_SHARE * nominal, drawn, passed))
     return EARLY_S if passed[-1] >= 0.9 * EARLY_S else np.nan
-
-
-def _cumulative_charge_ah(samples: _Samples) -> Floats:
-    """Charge (n,) in Ah up to each sample by trapezoids. Without time: in sample intervals, good for shares alone."""
-    steps = np.maximum(np.diff(samples.time_s), 0.0) / SECONDS_PER_HOUR if samples.timed else np.nan
-    return np.append(0.0, np.cumsum((samples.current[1:] + samples.current[:-1]) / 2.0 * steps))
-
-
-def _weights(samples: _Samples) -> Floats:
-    """Share of the time (n,) that each sample stands for."""
-    if not samples.timed or len(samples) < 2:
-        return np.full(len(samples), 1.0 / max(len(samples), 1))
-    steps = np.maximum(np.diff(samples.time_s), 0.0)
-    weights = (np.append(steps, 0.0) + np.append(0.0, steps)) / 2.0
-    total = float(weights.sum())
-    return weights / total if total > 0 else np.full(len(samples), 1.0 / len(samples))
-
-
-def _moments(name: str, unit: str, values: Floats, weights: Floats, span: float) -> Values:
-    """Weighted mean, standard deviation, skewness, excess kurtosis, and entropy over `ENTROPY_BINS` bins of 0…span."""
-    total = float(weights.sum())
-    if total <= 0:
-        return {}
-    share = weights / total
-    mean = float(share @ values)
-    centred = values - mean
-    variance = float(share @ centred**2)
-    bins = np.clip((values / span * ENTROPY_BINS).astype(np.int64), 0, ENTROPY_BINS - 1)
-    density = np.bincount(bins, share, ENTROPY_BINS)
-    density = density[density > 0]
-    spread = variance > 1e-12
-    return {
-        f"{name}_mean{unit}": mean,
-        f"{name}_std{unit}": variance**0.5,
-        f"{name}_skewness": float(share @ centred**3) / variance**1.5 if spread else np.nan,
-        f"{name}_kurtosis": float(share @ centred**4) / variance**2 - 3.0 if spread else np.nan,
-        f"{name}_entropy": float(-(density @ np.log(density))),
-    }
-
-
-def _first_crossing(rising: Floats, level: float, of: Floats) -> float:
-    """Value of `of` where a rising series first reaches `level`, between samples; NaN where it starts above or ends below."""
-    at = int(np.searchsorted(rising, level))
-    if at == 0 or at == rising.size:
-        return np.nan
-    step = rising[at] - rising[at - 1]
-    share = (level - rising[at - 1]) / step if step > 0 else 0.0
-    return float(of[at - 1] + share * (of[at] - of[at - 1]))
-
-
-def _slope(x: Floats, y: Floats) -> float:
-    """Least-squares slope of y over x, NaN where x is unknown or does not vary."""
-    if x.size < 3 or not np.isfinite(x).all():
-        return np.nan
-    centred = x - x.mean()
-    variance = float(centred @ centred)
-    return float(centred @ (y - y.mean())) / variance if variance > 0 else np.nan
-
-
-def _mean(values: Floats, weights: Floats) -> float:
-    known = np.isfinite(values)
-    total = float(weights[known].sum())
-    return float(weights[known] @ values[known]) / total if total > 0 else np.nan
-
-
-def _first_known(values: Floats) -> float:
-    known = values[np.isfinite(values)]
-    return float(known[0]) if known.size else np.nan
-
-
-def _rise(values: Floats) -> float:
-    """Largest value less the first."""
-    known = values[np.isfinite(values)]
-    return float(known.max() - known[0]) if known.size else np.nan

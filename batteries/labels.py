@@ -45,4 +45,5 @@ def rul(soh: ArrayLike, cycle_index: ArrayLike, end_of_life: float) -> Floats:
     end = end_of_life_position(health, end_of_life)
     if end is None:
         return np.full(health.shape, np.nan)
-    return np.maximum(index[end] - index, 0.0)
+    remaining: Floats = np.maximum(index[end] - index, 0.0)
+    return remaining

@@ -1,4 +1,4 @@
-"""Synthetic cells from a small physical model, for the demo and for tests. They say of themselves that they are synthetic.
+"""Synthetic cells from a small physical model, for the demo and for tests. They say that they are synthetic.
 
 A cell is an open-circuit voltage U(z) over the state of charge z in series with one resistance R:
 V = U(z) + I·R (I positive on charge), dz/dt = I / (3600·Q). Both age: the capacity Q fades as a power of the cycle
@@ -52,8 +52,8 @@ def open_circuit_voltage(state_of_charge: Floats) -> Floats:
 def ageing(cycles: int, seed: int, *, knee: bool | None = None) -> Ageing:
     """A life of its own for every seed.
 
-    Capacity falls from about 1 to `END_OF_LIFE` after 45-85 % of the cycles for nine seeds of ten, later than the record
-    for the tenth. A knee (one seed of two, unless `knee` says) bends the curve down at 60-85 % of that life.
+    Capacity falls from about 1 to `END_OF_LIFE` after 45-85 % of the cycles for nine seeds of ten, later than the
+    record for the tenth. A knee (one seed of two, unless `knee` says) bends the curve down at 60-85 % of that life.
     Small rises after rests are part of it, as in real cells.
     """
     random = np.random.default_rng([seed, 1])
@@ -175,8 +175,8 @@ def _discharge(
 def write_mat(recording: Recording, path: Path) -> None:
     """Write a recording as a compressed MAT-file of level 5 in the generic layout.
 
-    A 1×N struct array `cycles` with the fields cycle_index, time_s, voltage_V, current_A and temperature_C, and beside
-    it nominal_capacity_Ah, manufacturer, chemistry, cell and description where they are known.
+    A 1-by-N struct array `cycles` with the fields cycle_index, time_s, voltage_V, current_A and temperature_C, and
+    beside it nominal_capacity_Ah, manufacturer, chemistry, cell and description where they are known.
     """
     from scipy.io import savemat
 

@@ -1,11 +1,10 @@
-"""Files of no named origin: cycles with fields in the usual spellings.
+"""Files of no named origin: cycles with fields in the usual spellings and units.
 
-Forms that are read: a struct array of cycles, a cell array of structs, cell arrays of columns beside each other, and
-flat columns of one long record with a cycle number for every sample. They may lie inside other structs.
+`search` finds the cycles and `names` understands the fields; `physics` settles what the names leave open.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,155 +13,42 @@ from batteries.matfiles.errors import NoCycles
 from batteries.matfiles.layout import Layout, Samples, numbered
 from batteries.matfiles.names import Name, squeezed, understand
 from batteries.matfiles.physics import in_product_units
-from batteries.matfiles.tree import Cells, Fields, Node, Numbers, Struct, scalar, text
+from batteries.matfiles.search import Found, Record, columns_of, find, flattened
+from batteries.matfiles.tree import Node, Numbers, Struct, scalar, text
 from batteries.recordings import SAMPLE_COLUMNS, Cycle, Recording
 
 Floats = NDArray[np.float64]
-Record = Mapping[str, Node]
 
-SEARCH_DEPTH = 4
-MOST_CELLS = 1000
 LOADED_SHARE = 0.05
+LARGEST_INDEX = 2**31 - 1
+LONGEST_FACT = 255
+FACTS = {
+    "manufacturer": "manufacturer",
+    "chemistry": "chemistry",
+    "description": "description",
+    "cell": "cell",
+    "cellname": "cell",
+    "barcode": "cell",
+}
 NOMINAL_NAMES = frozenset({"nominalcapacity", "ratedcapacity", "capacitynominal", "qnom", "cnom"})
+NOTHING = np.empty(0)
 
 
 @dataclass(frozen=True)
-class Found:
-    """Cycles found at a path of the tree. `records` makes them, one mapping of fields a cycle."""
+class Entry:
+    """One cycle as the file has it, in the units that its names say."""
 
-    path: str
-    count: int
-    records: Callable[[], Iterator[Record]]
-    around: Record  # fields beside the cycles, where facts of the cell may stand
+    index: int
+    counted: bool  # the file has no number for it
+    complete: bool  # every column that is there is as long as the voltage
+    samples: Samples | None  # None: no voltage and current of one length
+    capacity_ah: Floats  # one value, a running counter, or nothing
+    names: dict[str, tuple[str, Name]]  # column: field, what it says
 
 
 def cells(variables: Struct) -> tuple[str, ...]:
     """Paths at which cycles lie; several where the file holds several cells."""
-    return tuple(found.path for found in _find(variables))
-
-
-def _find(variables: Struct) -> list[Found]:
-    """All places with cycles; single records count only where there is no series of them."""
-    places = list(_places(variables.element(0), "", 0))
-    series = [place for place in places if place.count > 1]
-    return (series or places)[:MOST_CELLS]
-
-
-def _places(fields: Record, path: str, depth: int) -> Iterator[Found]:
-    here = _columns_here(fields, path or "variables")
-    if here:
-        yield here
-        return
-    if depth >= SEARCH_DEPTH:
-        return
-    for name in fields:
-        node = fields[name]
-        inside = f"{path}.{name}" if path else name
-        match node:
-            case Struct(count=0):
-                continue
-            case Struct(count=1):
-                yield from _places(node.element(0), inside, depth + 1)
-            case Struct(count=count) if _has_samples(node.element(0)) or _has_samples(node.element(count - 1)):
-                yield Found(inside, count, lambda node=node: map(node.element, range(node.count)), fields)  # type: ignore[misc]
-            case Struct(count=count):
-                for at in range(min(count, MOST_CELLS)):
-                    yield from _places(node.element(at), f"{inside}({at + 1})", depth + 1)
-            case Cells(items=items) if items and _is_record(items[0]):
-                yield Found(inside, len(items), lambda items=items: map(_record, items), fields)  # type: ignore[misc]
-            case _:
-                continue
-
-
-def _columns_here(fields: Record, path: str) -> Found | None:
-    """Columns side by side: cell arrays with one entry a cycle, or one long record."""
-    columns = _columns(fields)
-    voltage = columns.get("voltage_v")
-    current = columns.get("current_a")
-    if voltage is None or current is None:
-        return None
-    if isinstance(fields[voltage], Cells) and isinstance(fields[current], Cells):
-        return Found(path, len(_items(fields[voltage])), lambda: _transposed(fields), fields)
-    if not _has_samples(fields):
-        return None
-    index = columns.get("cycle_index")
-    length = _size(fields[voltage])
-    if index is not None and _size(fields[index]) == length > 1:
-        return Found(path, _distinct(fields[index]), lambda: _by_cycle(fields, index, length), fields)
-    return Found(path, 1, lambda: iter([fields]), fields)
-
-
-def _columns(fields: Record) -> dict[str, str]:
-    """Name of the field for each column that is there; the first in the file where several would do."""
-    found: dict[str, str] = {}
-    for name in fields:
-        meant = understand(name)
-        if meant and meant.column not in found and isinstance(fields[name], Numbers | Cells):
-            found[meant.column] = name
-    return found
-
-
-def _has_samples(record: Record) -> bool:
-    columns = _columns(_flattened(record))
-    return "voltage_v" in columns and "current_a" in columns
-
-
-def _is_record(node: Node) -> bool:
-    return isinstance(node, Struct) and node.count == 1 and _has_samples(node.element(0))
-
-
-def _record(node: Node) -> Record:
-    return node.element(0) if isinstance(node, Struct) and node.count == 1 else {}
-
-
-def _flattened(record: Record) -> Record:
-    """A record's fields with those of the structs inside it: `cycle(k).data.voltage`."""
-    flat = {name: record[name] for name in record}
-    for node in list(flat.values()):
-        if isinstance(node, Struct) and node.count == 1:
-            flat = {**node.element(0), **flat}
-    return flat
-
-
-def _items(node: Node) -> Sequence[Node]:
-    return node.items if isinstance(node, Cells) else ()
-
-
-def _size(node: Node) -> int:
-    return node.size if isinstance(node, Numbers) else -1
-
-
-def _distinct(node: Node) -> int:
-    return np.unique(node.read()).size if isinstance(node, Numbers) else 0
-
-
-def _constant(values: Floats) -> Numbers:
-    return Numbers((values.size, 1), lambda: values)
-
-
-def _transposed(fields: Record) -> Iterator[Record]:
-    """A record a cycle out of columns that have an entry a cycle, as cell arrays or as vectors of scalars."""
-    columns = {name: fields[name] for name in _columns(fields).values()}
-    lists = {name: _items(node) for name, node in columns.items() if isinstance(node, Cells)}
-    vectors = {name: node.read() for name, node in columns.items() if isinstance(node, Numbers)}
-    for at in range(max(len(items) for items in lists.values())):
-        record = {name: items[at] for name, items in lists.items() if at < len(items)}
-        yield record | {name: _constant(values[at : at + 1]) for name, values in vectors.items() if at < values.size}
-
-
-def _by_cycle(fields: Record, index: str, length: int) -> Iterator[Record]:
-    """A record a cycle out of one long record, cut where the cycle number changes. Samples without one are left out."""
-    columns = {
-        name: node.read()
-        for name, node in ((name, fields[name]) for name in _columns(fields).values())
-        if isinstance(node, Numbers) and node.size == length
-    }
-    number = columns.pop(index)
-    for value in dict.fromkeys(number[np.isfinite(number)].tolist()):
-        rows = number == value
-        yield {name: _constant(column[rows]) for name, column in columns.items()} | {
-            index: _constant(np.array([value]))
-        }
+    return tuple(found.path for found in find(variables))
 
 
 def read(variables: Struct, cell: int) -> Recording:
@@ -171,100 +57,92 @@ def read(variables: Struct, cell: int) -> Recording:
     Raises:
         NoCycles: no record has samples, or nothing says that this is a cell that is charged and discharged.
     """
-    found = _find(variables)[cell]
-    report: list[str] = []
+    found = find(variables)[cell]
+    entries = [_entry(position, fields) for position, fields in enumerate(found.records(), start=1)]
+    sampled = [(entry, entry.samples) for entry in entries if entry.samples is not None]
+    if not sampled:
+        raise NoCycles(f"{found.path} holds {found.count} record(s), but none with voltage and current of one length.")
     facts = _facts(variables.element(0)) | _facts(found.around)
-    nominal = facts.pop("nominal_capacity_ah", None)
-    nominal_ah = float(nominal) if nominal is not None else None
-    indices, records, capacities, said = _gather(found, report)
-    records, remarks = in_product_units(records, said, nominal_ah)
+    nominal_ah = _nominal_capacity_ah(variables.element(0)) or _nominal_capacity_ah(found.around)
+    said = {column for entry in entries for column, (_, name) in entry.names.items() if name.unit is not None}
+    records, repairs = in_product_units([samples for _, samples in sampled], said, nominal_ah)
     if not _is_cycling(records):
         raise NoCycles(f"{found.path} holds {found.count} record(s) that never both charge and discharge: no cycles.")
-    report += remarks
-    if "description" in facts:
-        report.insert(0, f"the file says: {facts['description']}")
+    capacities = [_capacity(entry.capacity_ah, record) for (entry, _), record in zip(sampled, records, strict=True)]
+    if any(capacity is not None for capacity in capacities) and not any(capacities):
+        capacities = [None] * len(capacities)
+        repairs.append("the capacities in the file are all zero: unknown")
     cycles = tuple(
-        Cycle(index=index, recorded_capacity_ah=_capacity(capacity, record), **record)
-        for index, record, capacity in zip(indices, records, capacities, strict=True)
+        Cycle(index=entry.index, recorded_capacity_ah=capacity, **record)
+        for (entry, _), record, capacity in zip(sampled, records, capacities, strict=True)
     )
     return Recording(
         cycles=cycles,
         layout="generic",
-        cell=str(facts.get("cell", found.path)),
+        cell=facts.get("cell", found.path),
         nominal_capacity_ah=nominal_ah,
-        manufacturer=_fact(facts, "manufacturer"),
-        chemistry=_fact(facts, "chemistry"),
-        report=tuple(report),
+        manufacturer=facts.get("manufacturer"),
+        chemistry=facts.get("chemistry"),
+        report=tuple([*_remarks(found, entries, facts), *repairs]),
     )
 
 
-def _fact(facts: Mapping[str, object], name: str) -> str | None:
-    return str(facts[name]) if name in facts else None
+def _entry(position: int, fields: Record) -> Entry:
+    record = flattened(fields)
+    names = {column: (field, understand(field) or Name(column)) for column, field in columns_of(record).items()}
+    values = {column: _values(record[field]) * name.factor for column, (field, name) in names.items()}
+    number = values.get("cycle_index", NOTHING)
+    has_number = number.size > 0 and bool(abs(number[0]) <= LARGEST_INDEX)
+    length = values.get("voltage_v", NOTHING).size
+    known = {column: values[column] for column in SAMPLE_COLUMNS if values.get(column, NOTHING).size == length > 0}
+    usable = {"voltage_v", "current_a"} <= set(known)
+    return Entry(
+        index=int(number[0]) if has_number else position,
+        counted=not has_number,
+        complete=all(column in known for column in SAMPLE_COLUMNS if values.get(column, NOTHING).size),
+        samples={column: known.get(column, np.full(length, np.nan)) for column in SAMPLE_COLUMNS} if usable else None,
+        capacity_ah=values.get("capacity_ah", NOTHING),
+        names=names,
+    )
 
 
-def _facts(fields: Record) -> dict[str, object]:
-    """What stands beside the cycles about the cell."""
-    facts: dict[str, object] = {}
+def _remarks(found: Found, entries: Sequence[Entry], facts: dict[str, str]) -> list[str]:
+    """What was taken from where, and what was left out, a sentence each."""
+    fields = {column: field for entry in reversed(entries) for column, (field, _) in entry.names.items()}
+    taken = ", ".join(f"{column} from '{field}'" for column, field in fields.items())
+    remarks = [f"generic layout: {found.count} cycle(s) at '{found.path}'; {taken}"]
+    if "description" in facts:
+        remarks.insert(0, f"the file says: {facts['description']}")
+    if any(entry.counted for entry in entries):
+        remarks.append("cycles without a number of their own are numbered by their place, from 1")
+    skipped = [entry.index for entry in entries if entry.samples is None]
+    if skipped:
+        remarks.append(f"cycles left out, no voltage and current of one length: {numbered(skipped)}")
+    partial = [entry.index for entry in entries if entry.samples is not None and not entry.complete]
+    if partial:
+        remarks.append(f"cycles in which time or temperature has another length, and is unknown: {numbered(partial)}")
+    return remarks
+
+
+def _facts(fields: Record) -> dict[str, str]:
+    """What stands beside the cycles about the cell, in words."""
+    facts: dict[str, str] = {}
     for name in fields:
-        short = squeezed(name)
-        said = text(fields[name])
-        if said and short in {"manufacturer", "chemistry", "description", "cell", "cellname", "barcode"}:
-            facts["cell" if short in {"cellname", "barcode"} else short] = said[:255]
-        for unit, factor in (("", 1.0), ("ah", 1.0), ("mah", 1e-3)):
-            value = scalar(fields[name]) if short.removesuffix(unit) in NOMINAL_NAMES else None
-            if value is not None and value > 0 and short.endswith(unit):
-                facts["nominal_capacity_ah"] = value * factor
+        fact = FACTS.get(squeezed(name))
+        said = text(fields[name]) if fact else None
+        if fact and said:
+            facts[fact] = said[:LONGEST_FACT]
     return facts
 
 
-def _gather(found: Found, report: list[str]) -> tuple[list[int], list[Samples], list[Floats], set[str]]:
-    """Cycle numbers, samples, capacity columns, and the columns whose unit the file names."""
-    indices: list[int] = []
-    records: list[Samples] = []
-    capacities: list[Floats] = []
-    names: dict[str, Name] = {}
-    spelled: dict[str, str] = {}
-    skipped: list[int] = []
-    partial: list[int] = []
-    counted = False
-    for position, fields in enumerate(found.records(), start=1):
-        record = _flattened(fields)
-        columns = _columns(record)
-        values = {column: _values(record[name]) for column, name in columns.items()}
-        for column, name in columns.items():
-            names[column] = understand(name) or Name(column)
-            spelled.setdefault(column, name)
-            values[column] = values[column] * names[column].factor
-        number = values.get("cycle_index", np.empty(0))
-        index = int(number[0]) if number.size and np.isfinite(number[0]) else position
-        counted |= not number.size
-        voltage = values.get("voltage_v", np.empty(0))
-        current = values.get("current_a", np.empty(0))
-        if voltage.size == 0 or voltage.size != current.size:
-            skipped.append(index)
-            continue
-        samples: Samples = {}
-        for column in SAMPLE_COLUMNS:
-            column_values = values.get(column, np.empty(0))
-            fits = column_values.size == voltage.size
-            samples[column] = column_values if fits else np.full(voltage.size, np.nan)
-            if column_values.size and not fits:
-                partial.append(index)
-        indices.append(index)
-        records.append(samples)
-        capacities.append(values.get("capacity_ah", np.empty(0)))
-    if not records:
-        raise NoCycles(f"{found.path} holds {found.count} records, but none with voltage and current of one length.")
-    columns_said = ", ".join(f"{column} from '{name}'" for column, name in spelled.items())
-    report.append(f"generic layout: {found.count} cycles at '{found.path}'; {columns_said}")
-    if counted:
-        report.append("cycles without a number of their own are numbered by their place, from 1")
-    if skipped:
-        report.append(f"cycles left out, no voltage and current of one length: {numbered(skipped)}")
-    if partial:
-        report.append(f"cycles in which time or temperature has another length, and is unknown: {numbered(partial)}")
-    said = {column for column, name in names.items() if name.unit is not None}
-    return indices, records, capacities, said
+def _nominal_capacity_ah(fields: Record) -> float | None:
+    """The nominal capacity that stands beside the cycles; in Ah unless its name says mAh."""
+    for name in fields:
+        for unit, factor in (("mah", 1e-3), ("ah", 1.0), ("", 1.0)):
+            if squeezed(name) in {nominal + unit for nominal in NOMINAL_NAMES}:
+                value = scalar(fields[name])
+                return value * factor if value is not None and value > 0 else None
+    return None
 
 
 def _values(node: Node) -> Floats:

@@ -85,9 +85,9 @@ def _node(value: Any) -> Node:
         return Other(f"MATLAB {type(value).__name__}")
     if value.dtype.names is not None:
         elements = value.ravel(order="F")
-        return Struct(value.size, {name: Lazy(elements[name], _node) for name in value.dtype.names})
+        return Struct(value.size, {name: Lazy(elements[name].tolist(), _node) for name in value.dtype.names})
     if value.dtype == object:
-        return Cells(Lazy(value.ravel(order="F"), _node))
+        return Cells(Lazy(value.ravel(order="F").tolist(), _node))
     if value.dtype.kind == "U":
         return Text("".join(value.ravel()))
     if value.dtype.kind in "biuf":

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batteries.matfiles.layout import Samples
-from batteries.recordings import SAMPLE_COLUMNS
 
 Floats = NDArray[np.float64]
 
@@ -26,8 +25,9 @@ SECONDS_PER_DAY = 86_400.0
 
 def known(records: Sequence[Samples], column: str) -> Floats:
     """All finite values of a column."""
-    values = np.concatenate([record[column] for record in records]) if records else np.empty(0)
-    return values[np.isfinite(values)]
+    values: Floats = np.concatenate([record[column] for record in records]) if records else np.empty(0)
+    finite: Floats = values[np.isfinite(values)]
+    return finite
 
 
 def change(records: Sequence[Samples], column: str, convert: Callable[[Floats], Floats]) -> list[Samples]:
@@ -43,21 +43,11 @@ def in_product_units(
     `said` are the columns whose unit the file names; those units have been applied already.
     """
     report: list[str] = []
-    fixed = _without_infinities(list(records), report)
-    fixed = _voltage(fixed, said, report)
+    fixed = _voltage(list(records), said, report)
     fixed = _temperature(fixed, said, report)
     fixed = _clock(fixed, said, report)
     fixed = _current(fixed, said, nominal_capacity_ah, report)
     return _sign(fixed, report), report
-
-
-def _without_infinities(records: list[Samples], report: list[str]) -> list[Samples]:
-    for column in SAMPLE_COLUMNS:
-        count = sum(int(np.isinf(record[column]).sum()) for record in records)
-        if count:
-            report.append(f"{count} infinite values of {column} are unknown now")
-            records = change(records, column, lambda values: np.where(np.isinf(values), np.nan, values))
-    return records
 
 
 def _voltage(records: list[Samples], said: set[str], report: list[str]) -> list[Samples]:
@@ -175,7 +165,7 @@ def _vote(record: Samples, small: float) -> int:
 def _trend(record: Samples, small: float) -> int:
     """+1 where the voltage goes the way of the current, -1 where it goes against it."""
     voltage, current = record["voltage_v"], record["current_a"]
-    usable = np.isfinite(voltage) & (np.abs(current) > small)
+    usable = np.isfinite(voltage) & np.isfinite(current) & (np.abs(current) > small)
     if usable.sum() < 2:
         return 0
     half = int(usable.sum()) // 2

@@ -1,14 +1,17 @@
 """The door: a MAT-file in, a Recording out. The layout is recognised from what the file holds, never from its name."""
 
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from batteries.matfiles import generic, nasa
 from batteries.matfiles.errors import NoCycles, SeveralCells, UnreadableFile
 from batteries.matfiles.layout import Layout
 from batteries.matfiles.level5 import read_level5
 from batteries.matfiles.tree import Struct, describe
-from batteries.matfiles.v73 import read_v73
-from batteries.recordings import Recording
+from batteries.recordings import SAMPLE_COLUMNS, Cycle, Recording
 
 LAYOUTS: tuple[Layout, ...] = (nasa.LAYOUT, generic.LAYOUT)  # asked in this order
 
@@ -39,6 +42,8 @@ def read(path: Path, cell: int | None = None) -> Recording:
         SeveralCells: several cells and no `cell`, or a `cell` that is not there.
     """
     if _is_hdf5(path):
+        from batteries.matfiles.v73 import read_v73  # here: h5py takes longer to import than most files to read
+
         with read_v73(path) as variables:
             return _recording(variables, cell)
     return _recording(read_level5(path), cell)
@@ -69,10 +74,36 @@ def _recording(variables: Struct, cell: int | None) -> Recording:
         cells = layout.cells(variables)
         if cells:
             try:
-                return layout.read(variables, _chosen(cells, cell))
+                return _finite(layout.read(variables, _chosen(cells, cell)))
             except NoCycles as reason:
                 raise NoCycles(f"{reason} {_found(variables)} {_layouts()}") from None
     raise NoCycles(f"no battery cycles found. {_found(variables)} {_layouts()}")
+
+
+def _finite(recording: Recording) -> Recording:
+    """The recording with its infinities unknown, which the report then says.
+
+    Raises:
+        NoCycles: not one sample has a voltage and a current.
+    """
+    if not any((np.isfinite(cycle.voltage_v) & np.isfinite(cycle.current_a)).any() for cycle in recording.cycles):
+        raise NoCycles(f"{recording.cell} has cycles, but no sample with voltage and current.")
+    count = sum(int(np.isinf(getattr(cycle, name)).sum()) for cycle in recording.cycles for name in SAMPLE_COLUMNS)
+    if not count:
+        return recording
+    cycles = tuple(
+        Cycle(
+            index=cycle.index,
+            recorded_capacity_ah=cycle.recorded_capacity_ah,
+            **{name: _known(getattr(cycle, name)) for name in SAMPLE_COLUMNS},
+        )
+        for cycle in recording.cycles
+    )
+    return replace(recording, cycles=cycles, report=(*recording.report, f"{count} infinite values are unknown now"))
+
+
+def _known(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(np.isinf(values), np.nan, values)
 
 
 def _chosen(cells: tuple[str, ...], cell: int | None) -> int:

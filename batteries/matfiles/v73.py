@@ -4,6 +4,7 @@ Every object is looked at before any array is read. HDF5 can name other files (e
 external links), declare terabytes in a small file and point in circles: what MATLAB never writes is refused.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, overload
 
 import h5py
 import numpy as np
-from h5py import h5a, h5d, h5f, h5g, h5l, h5o, h5p, h5r, h5s
+from h5py import h5a, h5d, h5f, h5g, h5l, h5o, h5r, h5s
 
 from batteries.matfiles.errors import MatFileError, UnreadableFile
 from batteries.matfiles.limits import MAX_DECLARED_BYTES, MAX_DEPTH, MAX_OBJECTS
@@ -33,9 +34,7 @@ def read_v73(path: Path) -> Iterator[Struct]:
         UnreadableFile: damaged, beyond the limits, or with links, storage or filters that MATLAB never writes.
     """
     try:
-        access = h5p.create(h5p.FILE_ACCESS)
-        access.set_fclose_degree(h5f.CLOSE_STRONG)
-        file = h5f.open(bytes(path), h5f.ACC_RDONLY, fapl=access)
+        file = h5f.open(bytes(path), h5f.ACC_RDONLY)
         try:
             root = h5g.open(file, b"/")
             _inspect(root)
@@ -118,14 +117,11 @@ def _declared_bytes(data: Any) -> int:
                 raise UnreadableFile("the file holds a data set with a filter that MATLAB does not write")
         if _product(made.get_chunk()) * item > MAX_DECLARED_BYTES:
             raise UnreadableFile("the file declares a chunk larger than may be read")
-    return _product(data.shape) * item
+    return _product(data.shape) * int(item)
 
 
 def _product(lengths: Sequence[int] | None) -> int:
-    product = 1
-    for length in lengths or ():
-        product *= int(length)
-    return product if lengths is not None else 0
+    return 0 if lengths is None else math.prod(int(length) for length in lengths)
 
 
 def _attribute(owner: Any, name: bytes) -> Any:
@@ -142,7 +138,7 @@ def _attribute(owner: Any, name: bytes) -> Any:
 
 def _matlab_class(owner: Any) -> str | None:
     name = _attribute(owner, b"MATLAB_class")
-    return name.decode("ascii", "replace") if isinstance(name, bytes) else name
+    return name.decode("ascii", "replace") if isinstance(name, bytes) else None if name is None else str(name)
 
 
 class _File:
@@ -181,7 +177,7 @@ class _File:
             return Other(f"MATLAB {kind}")
         names = [name.decode() for name in _hard_links(group)]
         first = h5o.open(group, names[0].encode()) if names else None
-        if not _is_struct_column(first):
+        if first is None or not _is_struct_column(first):
             return Struct(1, {name: Lazy([name], self._member(group, depth + 1)) for name in names})
         count = _product(first.shape)
         return Struct(count, {name: self._column(group, name, count, depth) for name in names})
@@ -209,7 +205,7 @@ class _File:
         """What MATLAB stores as unsigned integers without being numbers: char, empty arrays, objects."""
         kind = _matlab_class(data)
         if _attribute(data, b"MATLAB_empty"):
-            empty = {"char": Text(""), "cell": Cells(()), "struct": Struct(0, {})}
+            empty: dict[str, Node] = {"char": Text(""), "cell": Cells(()), "struct": Struct(0, {})}
             return empty.get(kind or "", Numbers((0, 0), lambda: np.empty(0)))
         if kind == "char":
             if _product(data.shape) > LONGEST_TEXT:
