@@ -1,0 +1,140 @@
+import math
+import threading
+import time
+
+import pytest
+from sqlalchemy import func, select, text
+from sqlalchemy.exc import IntegrityError
+
+from store import session
+from store.session import reading, transaction
+from store.tables import Battery, Job, User, utc_now
+
+
+def new_job(hyperparams: dict | None = None) -> Job:
+    return Job(algorithm="baseline", battery_ids=[1], hyperparams=hyperparams or {}, total_epochs=1)
+
+
+@pytest.mark.usefixtures("database")
+class TestTransaction:
+    def test_commits_at_the_end(self):
+        with transaction() as s:
+            s.add(User(email="a@b.c", password_hash="x"))
+        with reading() as s:
+            assert s.scalar(select(User.email)) == "a@b.c"
+
+    def test_keeps_nothing_when_an_exception_leaves_it(self):
+        def fail() -> None:
+            with transaction() as s:
+                s.add(User(email="a@b.c", password_hash="x"))
+                s.flush()
+                raise RuntimeError
+
+        with pytest.raises(RuntimeError):
+            fail()
+        with reading() as s:
+            assert s.scalar(select(func.count()).select_from(User)) == 0
+
+    def test_rows_stay_readable_after_it(self):
+        with transaction() as s:
+            job = new_job()
+            s.add(job)
+        assert (job.id, job.status, job.created_at.tzinfo is not None) == (1, "queued", True)
+
+    def test_a_hundred_read_modify_writes_by_ten_threads_lose_none(self):
+        with transaction() as s:
+            s.add(new_job())
+
+        def count_ten() -> None:
+            for _ in range(10):
+                with transaction() as s:
+                    job = s.get(Job, 1, with_for_update=True)
+                    job.current_epoch += 1
+
+        threads = [threading.Thread(target=count_ten) for _ in range(10)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        with reading() as s:
+            assert s.get(Job, 1).current_epoch == 100
+
+    def test_nan_and_infinity_in_json_become_null(self):
+        with transaction() as s:
+            s.add(new_job({"a": math.nan, "b": math.inf, "c": 0.1}))
+        with reading() as s:
+            assert s.get(Job, 1).hyperparams == {"a": None, "b": None, "c": 0.1}
+
+    def test_foreign_keys_are_enforced(self):
+        job = new_job()
+        job.user_id = 77
+
+        def add() -> None:
+            with transaction() as s:
+                s.add(job)
+
+        with pytest.raises(IntegrityError):
+            add()
+
+
+@pytest.mark.usefixtures("database")
+class TestReading:
+    def test_does_not_wait_for_a_writer_and_sees_what_was_before(self):
+        writing, done = threading.Event(), threading.Event()
+
+        def write() -> None:
+            with transaction() as s:
+                s.add(User(email="a@b.c", password_hash="x"))
+                s.flush()
+                writing.set()
+                done.wait(20)
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        assert writing.wait(10)
+        started = time.monotonic()
+        with reading() as s:
+            assert s.scalar(select(func.count()).select_from(User)) == 0
+        assert time.monotonic() - started < 5
+        done.set()
+        thread.join()
+
+    def test_keeps_no_changes(self):
+        with reading() as s:
+            s.add(User(email="a@b.c", password_hash="x"))
+        with reading() as s:
+            assert s.scalar(select(func.count()).select_from(User)) == 0
+
+
+@pytest.mark.usefixtures("home")
+class TestSqlite:
+    def test_connections_are_durable_and_enforce_keys(self):
+        with reading() as s:
+            pragmas = [s.scalar(text(f"PRAGMA {name}")) for name in ("journal_mode", "synchronous", "foreign_keys")]
+        assert pragmas == ["wal", 2, 1]  # 2 is FULL
+
+    def test_timestamps_come_back_in_utc(self):
+        before = utc_now()
+        with transaction() as s:
+            s.add(new_job())
+        with reading() as s:
+            created = s.get(Job, 1).created_at
+        assert before <= created <= utc_now()
+
+    def test_a_database_in_memory_is_refused(self):
+        with pytest.raises(ValueError, match="has to be a file"):
+            session.make_engine(session.make_url("sqlite://"))
+
+    def test_the_id_of_a_deleted_battery_is_never_used_again(self):
+        def add() -> int:
+            with transaction() as s:
+                battery = Battery(
+                    filename="x", sha256="0", size_bytes=1, total_cycles=1, import_report={}, feature_version=1
+                )
+                s.add(battery)
+            return battery.id
+
+        assert add() == 1
+        with transaction() as s:
+            s.delete(s.get(Battery, 1))
+        assert add() == 2
