@@ -123,17 +123,19 @@ class TestMessagesOfAJob:
         assert code == 1000
 
 
+@pytest.fixture(scope="module")
+def path(trained) -> str:
+    return f"/training-jobs/{trained['id']}/ws"
+
+
+@pytest.fixture(scope="module")
+def cookie(stack) -> str:
+    login = {"username": stack.email, "password": stack.password}
+    answer = requests.post(f"{stack.root}/api/v1/auth/token", data=login, timeout=20)
+    return "; ".join(f"{cookie.name}={cookie.value}" for cookie in answer.cookies)
+
+
 class TestWhoMayFollow:
-    @pytest.fixture(scope="class")
-    def path(self, trained) -> str:
-        return f"/training-jobs/{trained['id']}/ws"
-
-    @pytest.fixture(scope="class")
-    def cookie(self, stack) -> str:
-        login = {"username": stack.email, "password": stack.password}
-        answer = requests.post(f"{stack.root}/api/v1/auth/token", data=login, timeout=20)
-        return "; ".join(f"{cookie.name}={cookie.value}" for cookie in answer.cookies)
-
     def test_header(self, api, path):
         with api.socket(path, additional_headers={"Authorization": f"Bearer {api.token}"}) as socket:
             assert first(socket)["type"] == "progress"
@@ -174,7 +176,7 @@ class TestWhoMayFollow:
         assert not [log for log in logs if signature in log.read_text(errors="replace")]
 
 
-@pytest.fixture(scope="class")
+@pytest.fixture(scope="module")
 def crowd(api, cell, eventually):
     """Five jobs: three that would train for ever, one that waits its turn and one that is stopped while it waits."""
     ids = [api.train("bilstm", cell["id"], epochs=FOR_EVER, batch_size=2, hidden_size=8) for _ in range(3)]
@@ -242,12 +244,13 @@ class TestSeveralJobs:
         assert api("POST", f"/training-jobs/{crowd[2]}/stop").status_code == 409
 
 
-class TestAJobThatCannotTrain:
-    @pytest.fixture(scope="class")
-    def failed(self, api, make_cell) -> dict:
-        battery = api.upload(make_cell("two-cycles.mat", 2), nominal_capacity=1.1)
-        return api.finished(api.train("bilstm", battery["id"], epochs=2)) | {"battery_id": battery["id"]}
+@pytest.fixture(scope="module")
+def failed(api, make_cell) -> dict:
+    battery = api.upload(make_cell("two-cycles.mat", 2), nominal_capacity=1.1)
+    return api.finished(api.train("bilstm", battery["id"], epochs=2)) | {"battery_id": battery["id"]}
 
+
+class TestAJobThatCannotTrain:
     def test_fails_with_a_reason_that_names_the_battery(self, api, failed):
         assert (failed["status"], failed["model_id"]) == ("failed", None)
         messages, code = api.follow(failed["id"], within=20)

@@ -67,12 +67,13 @@ class TestReading:
         expect_error(answer, 400, "INVALID_FILE_FORMAT", "file")
 
 
-class TestLearning:
-    @pytest.fixture(scope="class")
-    def job(self, api, nasa_cells) -> dict:
-        ids = [battery["id"] for battery in nasa_cells.values()]
-        return api.succeeded(api.train("bilstm", *ids, epochs=50), within=240)
+@pytest.fixture(scope="module")
+def job(api, nasa_cells) -> dict:
+    ids = [battery["id"] for battery in nasa_cells.values()]
+    return api.succeeded(api.train("bilstm", *ids, epochs=50), within=240)
 
+
+class TestLearning:
     def test_fifty_epochs_beat_the_training_mean_on_the_cell_held_out(self, job, mlflow_run, nasa_cells, nasa):
         metrics = mlflow_run(job["id"])["metrics"]
         # The split is by cell: one teaches, one validates, one tests. Whichever: a model that always answers the
