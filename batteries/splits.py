@@ -1,7 +1,8 @@
 """Which cycles teach, which choose the epoch, and which only judge. No cycle is on two sides.
 
-Three cells or more: whole cells, drawn by `seed`, 15 % of them (at least one) for validation and as many for test.
-Two cells: one is the test; the other teaches, but for a stretch at 60-75 % of its life that validates, gaps around it.
+Five cells or more: whole cells, drawn by `seed`, 15 % of them (at least one) for validation and as many for test.
+Two to four: one cell, drawn by `seed`, is the test; the others teach, but for a stretch at 60-75 % of each one's life
+that validates, gaps around it. (A whole cell for validation would cost as much of what there is to learn from.)
 One cell: in time, the first 70 % teach, the next 15 % validate, the last 15 % test, a window's length between them.
 Cells with the same cycles (a file imported twice) count as one.
 """
@@ -15,6 +16,8 @@ from batteries.windows import History, Windows, concatenate, fingerprint, window
 
 MIN_CYCLES = 12  # with a known SoH, for a cell to be split in time or to judge others
 HELD_OUT = 0.15  # share of the cells, or of one cell's life, for validation, and again for test
+CELLS_FOR_VALIDATION = 5  # from so many cells on, whole ones validate
+VALIDATING = (0.6, 0.75)  # the stretch of a teaching cell's life that validates where there are fewer
 TREND_HORIZON = 3  # a trend is not trusted past so many times the life it was seen over
 
 
@@ -33,6 +36,7 @@ class Split:
     validation_cells: tuple[str, ...]
     test_cells: tuple[str, ...]
     left_out: tuple[str, ...]  # why, a sentence a battery
+    validation_from_train_cells: bool  # validation is other life of cells that taught, so it says little of other cells
     by_time: bool  # the test is later life of the cell that taught, not another cell
     length: int  # of the windows; shorter than asked where a single cell's record is short
 
@@ -56,14 +60,15 @@ def split(histories: Sequence[History], length: int, *, seed: int = 0, end_of_li
     if len(long) == 1:
         parts, shortened = _in_time(histories[order[0]], order[0], length, end_of_life)
         roles = ([*order, *short], order, order)
-    elif len(long) == 2:
-        parts, shortened = _one_against_one(histories, order, length)
-        roles = ([order[1], *short], [order[1]], [order[0]])
+    elif len(long) < CELLS_FOR_VALIDATION:
+        teachers = sorted(order[1:])
+        parts, shortened = _one_against_others(histories, order[0], teachers, length)
+        roles = ([*teachers, *short], teachers, order[:1])
     else:
         held_out = max(1, round(HELD_OUT * len(order)))
         roles = ([*order[2 * held_out :], *short], order[held_out : 2 * held_out], order[:held_out])
         parts, shortened = [_whole(histories, sorted(numbers), length) for numbers in roles], length
-    if short and len(long) < 3:
+    if short and len(long) < CELLS_FOR_VALIDATION:
         parts[0] = concatenate([parts[0], _whole(histories, short, shortened)])
     train, validation, test = parts
     names = [tuple(histories[number].cell for number in sorted(numbers)) for numbers in roles]
@@ -75,6 +80,7 @@ def split(histories: Sequence[History], length: int, *, seed: int = 0, end_of_li
         validation_cells=names[1],
         test_cells=names[2],
         left_out=tuple(left_out),
+        validation_from_train_cells=len(long) < CELLS_FOR_VALIDATION,
         by_time=len(long) == 1,
         length=shortened,
     )
@@ -130,20 +136,22 @@ def _in_time(history: History, number: int, length: int, end_of_life: float) -> 
     return parts, length
 
 
-def _one_against_one(histories: Sequence[History], order: Sequence[int], length: int) -> tuple[list[Windows], int]:
-    test, teacher = order
-    history = histories[teacher]
-    start, stop = round(0.6 * len(history)), round(0.75 * len(history))
-    length = min(length, max(1, (stop - start) // 2))
-    before, after = _rows(history, 0, start), _rows(history, stop + length, len(history))
-    middle = _rows(history, 0, stop)
-    parts = [
-        concatenate([windows_of(before, teacher, length), windows_of(after, teacher, length)]),
-        windows_of(middle, teacher, length, first_row=start + length),
-        windows_of(histories[test], test, length),
-    ]
+def _one_against_others(
+    histories: Sequence[History], test: int, teachers: Sequence[int], length: int
+) -> tuple[list[Windows], int]:
+    shortest = min(len(histories[number]) for number in teachers)
+    length = min(length, max(1, round((VALIDATING[1] - VALIDATING[0]) * shortest) // 2))
+    teaching, validating = [], []
+    for number in teachers:
+        history = histories[number]
+        start, stop = (round(share * len(history)) for share in VALIDATING)
+        before, after = _rows(history, 0, start), _rows(history, stop + length - 1, len(history))
+        teaching += [windows_of(before, number, length), windows_of(after, number, length)]
+        validating.append(windows_of(_rows(history, 0, stop), number, length, first_row=start + length - 1))
+    parts = [concatenate(teaching), concatenate(validating), windows_of(histories[test], test, length)]
     if not all(np.isfinite(part.soh).any() for part in parts):
-        raise UnusableData(f"{history.cell}: its cycles with a known state of health are too unevenly spread")
+        names = ", ".join(histories[number].cell for number in teachers)
+        raise UnusableData(f"{names}: no cycle at {VALIDATING[0]:.0%}-{VALIDATING[1]:.0%} of life has a known SoH")
     return parts, length
 
 

@@ -70,12 +70,14 @@ def slope(x: Floats, y: Floats) -> float:
 
 
 def weighted_mean(values: Floats, weights: Floats) -> float:
+    """Mean of the known values, each with its weight."""
     known = np.isfinite(values)
     total = float(weights[known].sum())
     return float(weights[known] @ values[known]) / total if total > 0 else np.nan
 
 
 def first_known(values: Floats) -> float:
+    """The first value that is known."""
     known = values[np.isfinite(values)]
     return float(known[0]) if known.size else np.nan
 

@@ -83,7 +83,7 @@ def read(variables: Struct, cell: int) -> Recording:
         nominal_capacity_ah=nominal_ah,
         manufacturer=facts.get("manufacturer"),
         chemistry=facts.get("chemistry"),
-        report=tuple([*_remarks(found, entries, facts), *repairs]),
+        report=(*_remarks(found, entries, facts), *repairs),
     )
 
 
