@@ -1,0 +1,81 @@
+"""Whose a training job is: one process at a time, and only while the job is not over."""
+
+import fcntl
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from models.hyperparameters import HYPERPARAMETERS, Hyperparameters
+from store import jobs
+from store.session import transaction
+from store.settings import get_settings
+
+LOCK = "lock"
+LOCK_WITHIN_S = 10.0  # an earlier process of the job may be ending
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A job as its row has it when a process takes it on."""
+
+    job_id: int
+    algorithm: str
+    name: str | None
+    battery_ids: tuple[int, ...]
+    hyperparameters: Hyperparameters
+    created_at: datetime
+    epochs_told: int  # by an earlier process that did not get to the end
+    mlflow_run_id: str | None
+
+
+def folder(job_id: int) -> Path:
+    """Where the job keeps its checkpoint and its data while it runs."""
+    return get_settings().var / "jobs" / str(job_id)
+
+
+def claim(job_id: int) -> Claim | None:
+    """Take the job on: it is ``running`` from now. None when it is over."""
+    with transaction() as session:
+        if not jobs.mark_running(session, job_id):
+            return None
+        job = jobs.locked(session, job_id)
+        return Claim(
+            job_id=job_id,
+            algorithm=job.algorithm,
+            name=job.model_name,
+            battery_ids=tuple(job.battery_ids),
+            hyperparameters=HYPERPARAMETERS[job.algorithm](**job.hyperparams),
+            created_at=job.created_at,
+            epochs_told=job.current_epoch,
+            mlflow_run_id=job.mlflow_run_id,
+        )
+
+
+@contextmanager
+def held(job_id: int, within_s: float = LOCK_WITHIN_S) -> Iterator[bool]:
+    """Hold the job's lock; False when another living process has it. The system lets go of a dead process's lock."""
+    path = folder(job_id) / LOCK
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with path.open("w") as file:
+        deadline = time.monotonic() + within_s
+        while not (ours := try_lock(file.fileno())) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        yield ours
+
+
+def try_lock(descriptor: int) -> bool:
+    """Whether the lock is ours now."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def tidy(job_id: int) -> None:
+    """Remove what the job kept while it ran."""
+    shutil.rmtree(folder(job_id), ignore_errors=True)

@@ -1,0 +1,134 @@
+"""What a trained model becomes: a run and a version in MLflow, a row, perhaps the champion."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+from flows.claiming import Claim
+from flows.tracking import Tracking
+from models.observer import Epoch, Stopped
+from store import jobs
+from store import models as model_rows
+from store.session import reading, transaction
+from store.settings import get_settings
+from store.tables import Model
+
+if TYPE_CHECKING:
+    from models.registry import Registry
+    from models.training import Fitted
+
+
+@dataclass(frozen=True)
+class Published:
+    """A registered version and its row."""
+
+    model_id: int
+    name: str
+    version: str  # MAJOR.MINOR.PATCH
+    mlflow_version: str
+    previous_champion: str | None  # MLflow version that served before
+
+
+class Publisher:
+    """Writes one job's results to MLflow and to the models' rows."""
+
+    def __init__(self, claim: Claim) -> None:
+        self.claim = claim
+        self.data_version: str | None = None
+        self.tracking = Tracking(self._open_run, self._log_epochs)
+
+    @cached_property
+    def registry(self) -> "Registry":
+        """MLflow; torch is imported no earlier than it is needed."""
+        from models.registry import Registry
+
+        settings = get_settings()
+        return Registry(settings.mlflow, settings.var / "models")
+
+    def register(self, fitted: "Fitted") -> Published:
+        """Make the model a version of the registry, then a row. Both once, however often a job is resumed.
+
+        Raises Stopped when the job was stopped meanwhile; then there is neither.
+        """
+        claim = self.claim
+        run_id = self.tracking.flush()
+        with reading() as session:
+            name, version = model_rows.name_and_version(session, jobs.locked(session, claim.job_id))
+        champion = self.registry.champion(claim.algorithm)
+        registered = self.registry.register(run_id, fitted, name=name, version=version)
+        with transaction() as session:
+            job = jobs.locked(session, claim.job_id)
+            live = jobs.is_live(session, claim.job_id)
+            row = model_rows.by_registered_version(session, claim.algorithm, registered.version)
+            if live and row is None:
+                row = model_rows.register(
+                    session,
+                    job,
+                    mlflow_version=registered.version,
+                    mlflow_run_id=run_id,
+                    artifact_path=registered.artifact_path,
+                    metrics=fitted.metrics,
+                    sha256=registered.sha256,
+                    file_size=registered.file_size,
+                    data_version=self.data_version,
+                )
+        if not live or row is None:
+            self.registry.remove(claim.algorithm, registered.version)
+            raise Stopped("stopped before the model was registered")
+        return Published(row.id, row.name, row.version, registered.version, champion)
+
+    def promote(self, published: Published, fitted: "Fitted") -> str:
+        """Let the new version compete with the champion; what came of it, as a sentence."""
+        from models import promotion
+
+        decision = promotion.promote(self.registry, self.claim.algorithm, published.mlflow_version, fitted)
+        return f"{'it serves from now on' if decision.promoted else 'the champion stays'}: {decision.reason}"
+
+    def complete(self, published: Published, fitted: "Fitted") -> None:
+        """Close the run and the job. Raises Stopped, and takes everything back, when it was stopped a moment before."""
+        run_id = self.tracking.flush()
+        self.registry.end_run(run_id, "FINISHED")
+        losses = {key: fitted.metrics[key] for key in ("train_loss", "val_loss")}
+        with transaction() as session:
+            payload = {"model_id": published.model_id, "final_metrics": losses}
+            completed = jobs.append_event(session, self.claim.job_id, "complete", payload) > 0
+            if not completed and (row := session.get(Model, published.model_id)) is not None:
+                session.delete(row)
+        if not completed:
+            self._take_back(published)
+            raise Stopped("stopped before the job was complete")
+        self.tracking.close()
+
+    def abandon(self, status: Literal["FAILED", "KILLED"]) -> None:
+        """Close the run, if there is one, as what it came to."""
+        with reading() as session:
+            job = jobs.get(session, self.claim.job_id)
+        if (job is not None and job.mlflow_run_id is not None) or self.tracking.started:
+            self.registry.end_run(self.tracking.flush(), status)
+        self.tracking.close()
+
+    def _take_back(self, published: Published) -> None:
+        algorithm = self.claim.algorithm
+        served = self.registry.champion(algorithm)
+        self.registry.remove(algorithm, published.mlflow_version)
+        if served == published.mlflow_version and published.previous_champion is not None:
+            self.registry.set_alias(algorithm, "champion", published.previous_champion)
+
+    def _open_run(self) -> str:
+        claim = self.claim
+        name = f"{claim.name or claim.algorithm} (job {claim.job_id})"
+        tags = {
+            "battery.job": f"{claim.job_id} of {claim.created_at:%Y-%m-%dT%H:%M:%SZ}",  # ids begin anew with a database
+            "battery.batteries": ", ".join(map(str, claim.battery_ids)),
+            "battery.data_version": self.data_version or "",
+        }
+        parameters = {"algorithm": claim.algorithm, **claim.hyperparameters.model_dump()}
+        run_id = self.registry.start_run(claim.algorithm, name, parameters, tags, claim.mlflow_run_id)
+        with transaction() as session:
+            jobs.set_mlflow_run(session, claim.job_id, run_id)
+        return run_id
+
+    def _log_epochs(self, run_id: str, epochs: Sequence[Epoch]) -> None:
+        for epoch in epochs:
+            self.registry.log_epoch(run_id, epoch)

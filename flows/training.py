@@ -1,0 +1,132 @@
+"""One training job, from its row to a registered model. Runs without Prefect; the flow names the steps.
+
+The order makes a crash harmless at any moment: what is not finished is done again by the next process that takes the
+job on, and a job has succeeded only once its model's row is there.
+"""
+
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+
+from batteries.splits import UnusableData
+from flows import claiming
+from flows.claiming import Claim
+from flows.observing import JobObserver
+from flows.pinning import MissingBatteries, pin_data
+from flows.publishing import Publisher
+from models.observer import Stopped, TrainingFailed
+from store import jobs
+from store.session import reading, transaction
+from store.settings import get_settings
+
+if TYPE_CHECKING:
+    from batteries.windows import History
+    from models.training import Fitted
+
+T = TypeVar("T")
+Outcome = Literal["succeeded", "failed", "stopped", "left"]
+
+EXPECTED = (UnusableData, TrainingFailed, MissingBatteries)  # their messages are made for the user
+
+
+class Step(Protocol):
+    """How a named step is run: as it is, or as a task of a Prefect flow."""
+
+    def __call__(self, name: str, work: Callable[[], T]) -> T:
+        """Run ``work`` and return what it returns."""
+
+
+def directly(name: str, work: Callable[[], T]) -> T:  # noqa: ARG001
+    """Run the step as it is."""
+    return work()
+
+
+def run(job_id: int, step: Step = directly) -> Outcome:
+    """Train, evaluate, register and perhaps promote the job's model.
+
+    ``left``: the job was over, or another living process trains it. A failure or a stop is an outcome too: the job's
+    row and events say it. What ends this process (a signal) leaves the job running, for another one to resume.
+    """
+    with claiming.held(job_id) as ours:
+        if not ours:
+            return "left"
+        claim = claiming.claim(job_id)
+        if claim is None:
+            claiming.tidy(job_id)
+            return "left"
+        return attempt(claim, step)
+
+
+def attempt(claim: Claim, step: Step) -> Outcome:
+    """Run the steps and close the job by how they end."""
+    publisher = Publisher(claim)
+    observer = JobObserver(claim.job_id, claim.epochs_told, publisher.tracking.epoch)
+    try:
+        run_steps(claim, observer, publisher, step)
+    except Stopped:
+        return close(claim, publisher, "stopped")
+    except Exception as error:  # noqa: BLE001 - whatever it is, the job's user has to learn of it
+        if not is_live(claim.job_id):
+            return close(claim, publisher, "stopped")
+        tell_failure(claim.job_id, error, observer)
+        return close(claim, publisher, "failed")
+    except BaseException:  # a signal: Prefect cancels a stopped job by one, and so does the end of a worker
+        if not is_live(claim.job_id):
+            close(claim, publisher, "stopped")
+        publisher.tracking.close()
+        raise
+    claiming.tidy(claim.job_id)
+    return "succeeded"
+
+
+def run_steps(claim: Claim, observer: JobObserver, publisher: Publisher, step: Step) -> None:
+    """Everything between the claim and ``complete``."""
+    pinned = step("pin data", lambda: pin_data(claim, observer))
+    publisher.data_version = pinned.data_version
+    fitted = step("train", lambda: fit(claim, pinned.histories, pinned.data_version, observer))
+    if observer.should_stop():
+        raise Stopped("training was stopped")
+    published = step("register", lambda: publisher.register(fitted))
+    decision = step("promote", lambda: publisher.promote(published, fitted))
+    observer.log("info", f"Registered as {published.name} {published.version}; {decision}")
+    step("complete", lambda: publisher.complete(published, fitted))
+
+
+def fit(claim: Claim, histories: "list[History]", data_version: str | None, observer: JobObserver) -> "Fitted":
+    """Train on the batteries' histories, from the job's checkpoint when there is one."""
+    from batteries.features import FEATURE_NAMES, FEATURE_VERSION
+    from models import training
+
+    return training.fit(
+        claim.algorithm,
+        claim.hyperparameters,
+        histories,
+        observer=observer,
+        checkpoint_dir=claiming.folder(claim.job_id) / "checkpoint",
+        feature_names=FEATURE_NAMES,
+        feature_version=FEATURE_VERSION,
+        data_version=data_version,
+        end_of_life=get_settings().end_of_life,
+    )
+
+
+def is_live(job_id: int) -> bool:
+    """Whether the job is not over."""
+    with reading() as session:
+        return jobs.is_live(session, job_id)
+
+
+def tell_failure(job_id: int, error: Exception, observer: JobObserver) -> None:
+    """Close the job as failed, with a reason its user understands; the traceback is a debug line of its log."""
+    reason = str(error) if isinstance(error, EXPECTED) else f"Unexpected {type(error).__name__}: {error}"
+    observer.log("debug", "".join(traceback.format_exception(error)))
+    observer.log("error", reason)
+    with transaction() as session:
+        jobs.append_event(session, job_id, "error", {"status": "failed", "error_message": reason})
+
+
+def close(claim: Claim, publisher: Publisher, outcome: Literal["failed", "stopped"]) -> Outcome:
+    """Leave nothing behind: no checkpoint, no run of MLflow that seems to go on."""
+    claiming.tidy(claim.job_id)
+    publisher.abandon("FAILED" if outcome == "failed" else "KILLED")
+    return outcome
