@@ -1,0 +1,114 @@
+from datetime import timedelta
+
+import pytest
+
+from store import batteries, data_versions
+from store.session import reading, transaction
+from store.tables import Battery, CycleRow, utc_now
+
+pytestmark = pytest.mark.usefixtures("database")
+
+
+def add(cycle_indices: list[int] | None = None, **changes) -> Battery:
+    indices = cycle_indices or [1]
+    facts = {"filename": "x.mat", "sha256": "0" * 64, "size_bytes": 1, "import_report": {}, "feature_version": 1}
+    with transaction() as session:
+        battery = Battery(**(facts | {"total_cycles": len(indices)} | changes))
+        session.add(battery)
+        session.flush()
+        session.add_all(
+            CycleRow(battery_id=battery.id, position=position, cycle_index=index)
+            for position, index in enumerate(indices)
+        )
+    return battery
+
+
+class TestListing:
+    def test_filters_by_manufacturer_without_case(self):
+        ids = [add(manufacturer=name).id for name in ("A123", "a123", "Sony", None)]
+        with reading() as session:
+            assert [b.id for b in session.scalars(batteries.listing(" A123 "))] == ids[:2]
+            assert [b.id for b in session.scalars(batteries.listing())] == ids
+
+
+class TestMissing:
+    def test_names_unknown_ids_once_in_order(self):
+        known = add().id
+        with reading() as session:
+            assert batteries.missing(session, [99, known, 98, 99]) == [99, 98]
+
+
+class TestCycles:
+    def test_a_page_lies_where_it_was_asked_for(self):
+        battery = add([10, 20, 30, 40, 50])
+        with reading() as session:
+            rows, total = batteries.cycles(session, battery, offset=2, limit=2)
+            assert ([row.cycle_index for row in rows], total) == ([30, 40], 5)
+            assert batteries.cycles(session, battery, offset=6, limit=2) == ([], 5)
+
+    def test_a_cycle_number_may_occur_twice_or_never(self):
+        battery = add([7, 8, 7])
+        with reading() as session:
+            rows, total = batteries.cycles(session, battery, cycle_index=7)
+            assert ([row.position for row in rows], total) == ([0, 2], 2)
+            assert batteries.cycles(session, battery, cycle_index=7, offset=2) == ([], 2)
+            assert batteries.cycles(session, battery, cycle_index=9) == ([], 0)
+            assert batteries.position_of_cycle(session, battery.id, 7) == 2
+            assert batteries.position_of_cycle(session, battery.id, 9) is None
+
+    def test_other_batteries_cycles_are_left_out(self):
+        add([1, 2, 3])
+        battery = add([4])
+        with reading() as session:
+            assert [row.cycle_index for row in batteries.cycles(session, battery)[0]] == [4]
+
+
+class TestEarlierCopy:
+    def test_names_the_first_battery_of_the_same_bytes(self):
+        first, other, again = add(sha256="a"), add(sha256="b"), add(sha256="a")
+        with reading() as session:
+            copies = [batteries.earlier_copy(session, battery) for battery in (first, other, again)]
+        assert copies == [None, None, first.id]
+
+
+class TestIsBehind:
+    def behind(self) -> bool:
+        with reading() as session:
+            return data_versions.is_behind(session)
+
+    def version(self, count: int, *, pushed: bool = True, dvc_hash: str = "a.dir") -> int:
+        with transaction() as session:
+            version = data_versions.record(session, dvc_hash, count, 1)
+            version.pushed_at = utc_now() if pushed else None
+            return version.id
+
+    def test_not_without_batteries(self):
+        assert not self.behind()
+
+    def test_when_a_battery_has_no_version(self):
+        add()
+        assert self.behind()
+
+    def test_not_when_every_battery_is_in_the_newest_version(self):
+        add(data_version_id=self.version(1))
+        assert not self.behind()
+
+    def test_when_a_battery_was_deleted(self):
+        add(data_version_id=self.version(2))
+        assert self.behind()
+
+    def test_when_the_version_was_not_pushed(self):
+        add(data_version_id=self.version(1, pushed=False))
+        assert self.behind()
+
+
+class TestRecordDataVersion:
+    def test_a_state_seen_again_is_the_same_row_and_the_newest(self):
+        with transaction() as session:
+            first = data_versions.record(session, "a.dir", 1, 1)
+            first.seen_at -= timedelta(minutes=2)
+            second = data_versions.record(session, "b.dir", 2, 2)
+            second.seen_at -= timedelta(minutes=1)
+            assert data_versions.newest(session) is second
+            assert data_versions.record(session, "a.dir", 1, 1) is first
+            assert data_versions.newest(session) is first

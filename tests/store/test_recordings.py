@@ -1,0 +1,104 @@
+import numpy as np
+import orjson
+import pyarrow.parquet as pq
+import pytest
+
+from batteries.features import FEATURE_NAMES
+from batteries.recordings import Cycle, Recording
+from store import recordings
+
+COUNT = 130  # more than one row group
+
+
+def cycle(number: int) -> Cycle:
+    """Cycle ``number`` has number + 1 samples; its voltages are number, number + 0.5, … and one of them is unknown."""
+    steps = np.arange(number + 1.0)
+    voltage = number + steps / 2
+    voltage[-1] = np.nan
+    return Cycle(number * 3, steps, voltage, -steps, np.full(number + 1, 25.0), None if number % 2 else 1.0)
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A data folder with battery 5: 130 cycles numbered 0, 3, 6, …; feature f of cycle n is 1000 f + n."""
+    (tmp_path / "cycles").mkdir()
+    recording = Recording(tuple(cycle(number) for number in range(COUNT)), layout="generic", cell="x")
+    capacity = np.where(np.arange(COUNT) % 2, np.nan, 1.0)
+    features = 1000.0 * np.arange(len(FEATURE_NAMES)) + np.arange(COUNT)[:, None]
+    recordings.write(recordings.path_of(tmp_path, 5), recording, capacity, features, 1.1)
+    return tmp_path
+
+
+class TestCycleArrays:
+    @pytest.mark.parametrize("first", [0, 19, 60, COUNT - 20])
+    def test_a_page_is_what_was_written(self, data, first):
+        positions = range(first, first + 20)
+        arrays = recordings.cycle_arrays(data, 5, positions)
+        assert set(arrays) == {"voltage", "current", "temperature"}
+        for voltage, current, position in zip(arrays["voltage"], arrays["current"], positions, strict=True):
+            expected = cycle(position)
+            np.testing.assert_array_equal(voltage, expected.voltage_v.astype(np.float32))
+            np.testing.assert_array_equal(current, expected.current_a.astype(np.float32))
+
+    def test_positions_need_not_follow_each_other(self, data):
+        voltages = recordings.cycle_arrays(data, 5, [100, 3, 45], ["voltage"])["voltage"]
+        assert [(len(voltage), voltage[0]) for voltage in voltages] == [(101, 100.0), (4, 3.0), (46, 45.0)]
+
+    def test_unknown_samples_are_null_in_json(self, data):
+        arrays = recordings.cycle_arrays(data, 5, [2], ["voltage"])
+        assert orjson.dumps(arrays, option=orjson.OPT_SERIALIZE_NUMPY) == b'{"voltage":[[2.0,2.5,null]]}'
+
+    def test_no_positions_read_nothing(self, tmp_path):
+        assert recordings.cycle_arrays(tmp_path, 5, []) == {"voltage": [], "current": [], "temperature": []}
+
+    def test_no_such_battery(self, data):
+        with pytest.raises(FileNotFoundError):
+            recordings.cycle_arrays(data, 6, [0])
+
+
+class TestLatestWindow:
+    def test_ends_at_the_last_cycle(self, data):
+        window = recordings.latest_window(data, 5, 30)
+        assert window.cycle_index.tolist() == [3 * n for n in range(100, 130)]
+        assert window.features.shape == (30, len(FEATURE_NAMES))
+        assert window.features[-1].tolist() == [1000.0 * f + 129 for f in range(len(FEATURE_NAMES))]
+
+    def test_ends_where_asked_and_begins_with_the_record(self, data):
+        window = recordings.latest_window(data, 5, 30, position=4)
+        assert window.cycle_index.tolist() == [0, 3, 6, 9, 12]
+
+    @pytest.mark.parametrize("position", [-1, COUNT])
+    def test_no_such_position(self, data, position):
+        with pytest.raises(IndexError, match="130 cycles"):
+            recordings.latest_window(data, 5, 3, position=position)
+
+    def test_features_of_another_version_are_refused(self, data, monkeypatch):
+        monkeypatch.setattr(recordings, "FEATURE_VERSION", 99)
+        with pytest.raises(recordings.StaleFeatures, match="99"):
+            recordings.latest_window(data, 5, 3)
+
+
+class TestFile:
+    def test_opens_with_pandas_and_says_what_it_holds(self, data):
+        table = pq.read_table(recordings.path_of(data, 5)).to_pandas()
+        assert list(table.columns[:4]) == ["position", "cycle_index", "recorded_capacity_ah", "capacity_ah"]
+        assert list(table.columns[-4:]) == ["time", "voltage", "current", "temperature"]
+        assert table["capacity_ah"].isna().sum() == COUNT // 2
+        assert table["voltage"].dtype == object
+        assert table["voltage"][4].dtype == np.float32
+
+    def test_a_recording_comes_back(self, data):
+        back = recordings.read_recording(recordings.path_of(data, 5))
+        assert (back.layout, back.cell, len(back)) == ("generic", "x", COUNT)
+        assert back.cycles[77] == cycle(77)
+
+    def test_a_long_life_has_a_bounded_number_of_row_groups(self, tmp_path):
+        (tmp_path / "cycles").mkdir()
+        path = recordings.path_of(tmp_path, 1)
+        one = cycle(3)
+        features = np.zeros((5001, len(FEATURE_NAMES)))
+        recordings.write(path, Recording((one,) * 5001, layout="generic"), np.ones(5001), features, None)
+        metadata = pq.read_metadata(path)
+        assert metadata.num_row_groups <= recordings.MOST_GROUPS
+        assert metadata.row_group(0).num_rows == 51
+        assert len(recordings.cycle_arrays(tmp_path, 1, range(4990, 5001))["voltage"]) == 11
