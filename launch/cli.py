@@ -97,6 +97,14 @@ def logs(
     raise typer.Exit(run_logs(part, follow=follow, lines=lines))
 
 
+@app.command()
+def settings() -> None:
+    """Show every setting: its value now, and what it means."""
+    from launch.commands import run_settings
+
+    raise typer.Exit(run_settings())
+
+
 @users.command("add")
 def users_add(
     email: Annotated[str, typer.Argument(help="Address to sign in with.")],

@@ -10,6 +10,7 @@ from rich.table import Table
 from launch import accounts, health, lock
 from launch.display import StartProgress, addresses, ago, console, errors
 from launch.parts import Part, embedded_parts
+from launch.settings_table import rows, shown
 from launch.stack import running
 from launch.start import StartFailed
 from launch.supervision import Supervisor, log_file
@@ -133,6 +134,17 @@ def run_logs(part: str, *, follow: bool, lines: int) -> int:
                     say(line.rstrip("\n"))
         except KeyboardInterrupt:
             tail.terminate()
+    return 0
+
+
+def run_settings() -> int:
+    """A table of the settings in force."""
+    settings = get_settings()
+    table = Table("setting", "value", "meaning", box=None, pad_edge=False)
+    for (name, _, meaning), field in zip(rows(), Settings.model_fields, strict=True):
+        table.add_row(name, shown(getattr(settings, field)), meaning)
+    console.print(table)
+    say(f"Set them as environment variables or as lines of {settings.home / '.env'}")
     return 0
 
 

@@ -1,0 +1,33 @@
+"""All settings as a table: for ``battery settings`` and for README.md."""
+
+from typing import Any
+
+from pydantic import SecretStr
+
+from store.settings import CHECKOUT, Settings
+
+
+def shown(value: Any) -> str:
+    """A value as a person sets it; secrets stay hidden."""
+    if isinstance(value, SecretStr):
+        return "(set)"
+    if value is None or value == "":
+        return ""
+    if value == CHECKOUT:
+        return "the checkout"
+    return str(value)
+
+
+def rows() -> list[tuple[str, str, str]]:
+    """Environment variable, default and meaning of every setting."""
+    return [
+        (f"BATTERY_{name.upper()}", shown(field.default), field.description or "")
+        for name, field in Settings.model_fields.items()
+    ]
+
+
+def markdown() -> str:
+    """The README's table."""
+    lines = ["| setting | default | meaning |", "|---|---|---|"]
+    lines += [f"| `{name}` | {f'`{default}`' if default else ''} | {meaning} |" for name, default, meaning in rows()]
+    return "\n".join(lines)
