@@ -22,6 +22,7 @@ class InputScaler(nn.Module):
     low: Tensor
     high: Tensor
     correlation: Tensor
+    reach: Tensor  # how far beyond its training range a column is believed, in widths of it
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -32,6 +33,7 @@ class InputScaler(nn.Module):
         self.register_buffer("low", torch.full((columns,), -torch.inf))
         self.register_buffer("high", torch.full((columns,), torch.inf))
         self.register_buffer("correlation", torch.eye(columns))
+        self.register_buffer("reach", torch.tensor(torch.inf))
 
     @torch.no_grad()
     def fit(self, x: Tensor, cycle_index: Tensor) -> None:
@@ -60,6 +62,9 @@ class InputScaler(nn.Module):
         """(B, T, F), (B, T), (B, T) to (B, T, 2C); masked steps are zero."""
         rows = torch.cat([x, cycle_index[..., None]], dim=-1)
         missing = ~torch.isfinite(rows)
+        if bool(torch.isfinite(self.reach)):
+            margin = self.reach * (self.high - self.low)
+            rows = torch.clamp(rows, self.low - margin, self.high + margin)
         scaled = torch.where(missing, 0.0, (rows - self.mean) / self.std).clamp(-CLIP, CLIP)
         asked = mask.bool()
         filled = torch.zeros_like(scaled)

@@ -22,7 +22,7 @@ from models.catalog import CATALOG
 from models.ensemble import Ensemble
 from models.hyperparameters import HYPERPARAMETERS, Hyperparameters
 from models.lightning_modules import HealthModule, PhysicsModule, Tensors
-from models.linear import fit_lines
+from models.linear import Rows, choose, lines
 from models.metrics import Judged, scores
 from models.observer import Epoch, Observer, Stopped, TrainingFailed
 from models.scaling import TargetScale
@@ -119,7 +119,7 @@ def _judge(
     validation, test = bundle.judge(parts.validation), bundle.judge(parts.test)
     if parts.by_time:  # its RUL is a trend, told from the training stretch
         validation = validation.without_rul()
-    rehearsal = calibrate([validation.scored()], kind)
+    rehearsal = calibrate([validation.scored()], "time" if parts.validation_from_train_cells else "cells")
     best = min(epochs, key=lambda epoch: epoch.val_loss)
     metrics = {
         "train_loss": best.train_loss,
@@ -133,7 +133,8 @@ def _judge(
         f"{metrics['soh_mae_training_mean']:.4f}), {metrics['test_accuracy']:.0%} of the cycles within 0.02; "
         f"weights of epoch {best.epoch}",
     )
-    calibration = calibrate([validation.scored(), test.scored()], kind)
+    alike = parts.by_time or not parts.validation_from_train_cells
+    calibration = calibrate([validation.scored(), test.scored()] if alike else [test.scored()], kind)
     final = ModelBundle(bundle.ensemble, bundle.scale, calibration, {**bundle.metadata, "metrics": metrics})
     return Fitted(final, metrics, epochs, parts, cells, test, rehearsal)
 
@@ -148,19 +149,26 @@ def _module(
         torch.manual_seed(hyperparameters.seed)
         ensemble = Ensemble(algorithm, hyperparameters, len(names))
     ensemble.scaler.fit(training.x[:, -1], training.cycle_index[:, -1])
-    columns = ensemble.scaler.columns
-    with torch.no_grad():
-        z, validation_z = (
-            ensemble.scaler(part.x[:, -1:], part.mask[:, -1:], part.cycle_index[:, -1:])[:, 0, :columns]
-            for part in (training, validation)
-        )
+    rows = _last_steps(ensemble, training, parts.train)
+    reach, settings = choose(rows, _last_steps(ensemble, validation, parts.validation))
+    ensemble.scaler.reach.fill_(reach)
+    rows = _last_steps(ensemble, training, parts.train)
     generator = torch.Generator().manual_seed(hyperparameters.seed)
-    lines = fit_lines(
-        z, training.targets, validation_z, validation.targets, count=len(ensemble.members), generator=generator
-    )
-    for member, (weight, bias) in zip(ensemble.members, lines, strict=True):
-        member.get_submodule("heads").load_state_dict({"linear_weight": weight, "linear_bias": bias}, strict=False)
+    for member, (soh, rul) in zip(
+        ensemble.members, lines(rows, settings, len(ensemble.members), generator), strict=True
+    ):
+        start = {
+            "linear_weight": torch.stack([soh.weight, rul.weight]),
+            "linear_bias": torch.stack([soh.bias, rul.bias]),
+        }
+        member.get_submodule("heads").load_state_dict(start, strict=False)
     return MODULES[algorithm](ensemble, training, validation, hyperparameters, names)
+
+
+@torch.no_grad()
+def _last_steps(ensemble: Ensemble, data: Tensors, windows: Windows) -> Rows:
+    z = ensemble.scaler(data.x[:, -1:], data.mask[:, -1:], data.cycle_index[:, -1:])[:, 0, : ensemble.scaler.columns]
+    return Rows(z, (data.targets.soh, data.targets.rul), torch.from_numpy(windows.cell))
 
 
 def _targets(windows: Windows) -> tuple[Any, Any, Any]:
