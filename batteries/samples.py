@@ -31,7 +31,7 @@ REST_SAMPLES = 4
 REST_S = 1800.0
 RESISTANCE_OHM_AH = 0.055  # of a fresh cell, times its capacity: 0.05 ohm for 1.1 Ah
 AMBIENT_C = 25.0
-HEATING_K_PER_W = 12.0
+HEATING_K_AH_PER_W = 13.0  # a larger cell has more surface
 HEATING_S = 900.0
 
 
@@ -122,7 +122,7 @@ def _cycle(
     ) / (3600.0 * capacity_ah)
     z = np.concatenate([z_charge, load_z, np.full(REST_SAMPLES, load_z[-1])])
     voltage = np.minimum(open_circuit_voltage(z) + current * resistance_ohm, CHARGE_LIMIT_V)
-    heat = HEATING_K_PER_W * current**2 * resistance_ohm
+    heat = HEATING_K_AH_PER_W / nominal_ah * current**2 * resistance_ohm
     warming = np.concatenate([-np.expm1(-charge_s / HEATING_S), -np.expm1(-load_s / HEATING_S), np.ones(REST_SAMPLES)])
     temperature = AMBIENT_C + heat * warming
     noise = random.standard_normal((3, time_s.size))

@@ -44,7 +44,7 @@ def read_level5(path: Path) -> Struct:
         raise UnreadableFile("the file needs more memory than parsing may use") from None
     except Exception as error:  # scipy raises whatever a damaged byte leads to
         raise UnreadableFile(f"the MAT-file is damaged: {_first_line(error)}") from error
-    named = {name: value for name, value in variables.items() if not name.startswith("__")}
+    named = {name: value for name, value in sorted(variables.items()) if not name.startswith("__")}
     return Struct(1, {name: Lazy([value], _node) for name, value in named.items()})
 
 
@@ -85,7 +85,7 @@ def _node(value: Any) -> Node:
         return Other(f"MATLAB {type(value).__name__}")
     if value.dtype.names is not None:
         elements = value.ravel(order="F")
-        return Struct(value.size, {name: Lazy(elements[name].tolist(), _node) for name in value.dtype.names})
+        return Struct(value.size, {name: Lazy(elements[name].tolist(), _node) for name in sorted(value.dtype.names)})
     if value.dtype == object:
         return Cells(Lazy(value.ravel(order="F").tolist(), _node))
     if value.dtype.kind == "U":

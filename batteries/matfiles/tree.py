@@ -73,7 +73,10 @@ class Cells:
 
 @dataclass(frozen=True)
 class Struct:
-    """A struct array of `count` elements; each field has as many values, in the order of x(:)."""
+    """A struct array of `count` elements; each field has as many values, in the order of x(:).
+
+    Fields are in alphabetical order, the one order that both kinds of files can give.
+    """
 
     count: int
     fields: Mapping[str, Sequence["Node"]]

@@ -1,0 +1,225 @@
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from batteries.cycles import discharge_capacities_ah
+from batteries.features import EARLY_S, FEATURE_NAMES, cycle_features
+from batteries.matfiles.reader import read
+from batteries.samples import synthetic_cell
+
+LOAD_STARTS_S = 7860.0  # of the cycle in conftest
+CHARGES = {"charge_throughput", "cc_throughput", "cc_band_1", "cc_band_2", "cc_band_3", "cv_throughput"}
+SCALED = {"charge_c_rate", "charge_resistance_v", "load_c_rate", "load_resistance_v", "load_v_slope", *CHARGES}
+
+
+def named(cycle, nominal_capacity_ah=2.0):
+    return dict(zip(FEATURE_NAMES, cycle_features(cycle, nominal_capacity_ah).tolist(), strict=True))
+
+
+def unknown(features):
+    return {name for name, value in features.items() if np.isnan(value)}
+
+
+def without(cycle, *columns):
+    return replace(cycle, **{column: np.full(len(cycle), np.nan) for column in columns})
+
+
+def constant_voltage_cycle():
+    """1 A for an hour up to 4.2 V, then the current halves every 600 s for an hour; no discharge."""
+    constant_s = np.arange(0.0, 3600.0, 30.0)
+    tail_s = np.arange(0.0, 3601.0, 30.0)
+    time_s = np.concatenate([constant_s, 3600.0 + tail_s])
+    voltage = np.concatenate([3.2 + constant_s / 3600.0, np.full(tail_s.size, 4.2)])
+    current = np.concatenate([np.ones(constant_s.size), 0.5 ** (tail_s / 600.0)])
+    base = synthetic_cell(cycles=1).cycles[0]
+    return replace(base, time_s=time_s, voltage_v=voltage, current_a=current, temperature_c=np.full(time_s.size, 25.0))
+
+
+class TestValues:
+    def test_of_a_charge_at_one_ampere_from_3_2_to_4_2_volt_in_two_hours(self, make_cycle):
+        features = named(make_cycle())
+        # 98 % of the samples lie below 3.2 + 0.98 V: that is the limit found
+        assert features["charge_top_v"] == pytest.approx(4.18, abs=1e-6)
+        assert features["charge_start_v"] == pytest.approx(3.2)
+        assert features["charge_duration_h"] == pytest.approx(2.0)
+        assert features["charge_c_rate"] == pytest.approx(0.5)
+        assert features["charge_throughput"] == pytest.approx(1.0)
+        assert features["charge_temperature_rise_c"] == pytest.approx(1.0)
+        # 2 Ah a volt: a tenth of a volt takes 0.2 Ah, a tenth of the nominal capacity; the last band is 0.09 V wide
+        assert features["cc_band_3"] == pytest.approx(0.1, abs=1e-5)
+        assert features["cc_band_2"] == pytest.approx(0.1, abs=1e-5)
+        assert features["cc_band_1"] == pytest.approx(0.09, abs=1e-5)
+
+    def test_of_the_first_twenty_minutes_of_a_load(self, make_cycle):
+        features = named(make_cycle())
+        assert features["load_c_rate"] == pytest.approx(0.5)
+        assert features["load_rest_v"] == pytest.approx(4.1)
+        assert features["load_drop_v"] == pytest.approx(0.1)
+        assert features["load_resistance_v"] == pytest.approx(0.2)  # 0.1 ohm at a C-rate of 2 A
+        assert features["load_v_50"] == pytest.approx(3.9)
+        assert features["load_v_100"] == pytest.approx(3.8)
+        # 0.1 V in ten minutes at 1 A: 0.1 V for a twelfth of the nominal capacity
+        assert features["load_v_slope"] == pytest.approx(-1.2)
+        assert features["load_temperature_rise_c"] == pytest.approx(2.0)
+        # charge ends at 7200 s, load starts at 7860 s
+        assert features["rest_before_load_h"] == pytest.approx(np.log10(1 + 660 / 3600), rel=1e-5)
+
+    def test_of_a_current_that_halves_every_ten_minutes(self):
+        features = named(constant_voltage_cycle())
+        # from 0.8 to 0.2 of the constant current are two halvings
+        assert features["cv_fall_h"] == pytest.approx(1200 / 3600, rel=0.01)
+        # integral of 0.5^(t/600) over an hour: 600 / ln 2 * (1 - 2^-6) As
+        taken_ah = 600 / np.log(2) * (1 - 2.0**-6) / 3600
+        assert features["cv_throughput"] == pytest.approx(taken_ah / 2.0, rel=0.05)
+        assert features["cv_share"] == pytest.approx(taken_ah / (1 + taken_ah), rel=0.05)
+        assert unknown(features) >= {"load_v_100", "load_c_rate"}
+
+    def test_a_load_of_the_cycler_before_the_charge_is_not_the_discharge(self, make_cycle):
+        cycle = make_cycle()
+        current = cycle.current_a.copy()
+        current[1] = -3.4
+        pulsed = named(replace(cycle, current_a=current))
+        assert pulsed["load_v_100"] == pytest.approx(3.8)
+        assert pulsed["charge_throughput"] == pytest.approx(1.0, abs=0.01)
+
+    def test_a_single_voltage_far_off_does_not_move_the_limit(self, make_cycle):
+        cycle = make_cycle()
+        voltage = cycle.voltage_v.copy()
+        voltage[50] = 8.39
+        assert named(replace(cycle, voltage_v=voltage))["charge_top_v"] == pytest.approx(4.19, abs=0.011)
+
+    def test_cells_of_different_size_at_the_same_rates_have_the_same_features(self):
+        small, large = (synthetic_cell(cycles=1, nominal_capacity_ah=size, seed=3).cycles[0] for size in (1.0, 3.0))
+        features, others = cycle_features(small, 1.0), cycle_features(large, 3.0)
+        assert features == pytest.approx(others, rel=0.02, abs=0.1, nan_ok=True)
+
+
+class TestLeakage:
+    """What happens after the first twenty minutes of the discharge must not be seen."""
+
+    @pytest.fixture
+    def late(self, make_cycle):
+        cycle = make_cycle()
+        return cycle, cycle.time_s > LOAD_STARTS_S + EARLY_S
+
+    @pytest.mark.parametrize("nominal", [2.0, None])
+    def test_later_samples_may_be_anything(self, late, nominal):
+        cycle, rows = late
+        random = np.random.default_rng(0)
+        columns = {
+            name: np.where(rows, random.normal(3.0, 2.0, len(cycle)), getattr(cycle, name))
+            for name in ("voltage_v", "current_a", "temperature_c")
+        }
+        before, after = cycle_features(cycle, nominal), cycle_features(replace(cycle, **columns), nominal)
+        assert np.array_equal(before, after, equal_nan=True)
+
+    @pytest.mark.parametrize("nominal", [2.0, None])
+    def test_later_samples_may_be_missing(self, late, nominal):
+        cycle, rows = late
+        columns = {name: getattr(cycle, name)[~rows] for name in ("time_s", "voltage_v", "current_a", "temperature_c")}
+        before, after = cycle_features(cycle, nominal), cycle_features(replace(cycle, **columns), nominal)
+        assert np.array_equal(before, after, equal_nan=True)
+
+    def test_a_longer_discharge_has_the_same_features(self, make_cycle):
+        short, long = make_cycle(load_s=3000.0), make_cycle(load_s=9000.0)
+        assert np.array_equal(cycle_features(short, 2.0), cycle_features(long, 2.0), equal_nan=True)
+
+    def test_the_recorded_capacity_is_not_looked_at(self, make_cycle):
+        one, other = make_cycle(recorded_capacity_ah=1.0), make_cycle(recorded_capacity_ah=2.0)
+        assert np.array_equal(cycle_features(one, 2.0), cycle_features(other, 2.0), equal_nan=True)
+
+    def test_a_fast_discharge_is_left_after_a_third_of_the_nominal_capacity(self, make_cycle):
+        # 4 A draw a third of 2 Ah in 600 s, long before twenty minutes have passed
+        fast = make_cycle(load_a=4.0, load_s=1800.0)
+        rows = fast.time_s > LOAD_STARTS_S + 660.0
+        ended = replace(fast, voltage_v=np.where(rows, 2.0, fast.voltage_v))
+        assert np.array_equal(cycle_features(fast, 2.0), cycle_features(ended, 2.0), equal_nan=True)
+        assert named(fast)["load_v_100"] == pytest.approx(3.9, abs=1e-4)
+
+    def test_a_load_that_ends_early_gives_no_voltages_of_the_window(self, make_cycle):
+        assert unknown(named(make_cycle(load_s=300.0))) >= {"load_v_05", "load_v_100", "load_v_slope"}
+
+
+class TestUnknown:
+    def test_without_temperature_only_temperatures_are_unknown(self, make_cycle):
+        cycle = make_cycle()
+        missing = unknown(named(without(cycle, "temperature_c"))) - unknown(named(cycle))
+        assert missing == {name for name in FEATURE_NAMES if "temperature" in name}
+
+    def test_with_voltage_and_current_alone_voltages_rates_and_shapes_are_known(self, make_cycle):
+        features = named(without(make_cycle(), "time_s", "temperature_c"))
+        known = set(FEATURE_NAMES) - unknown(features)
+        assert {"charge_top_v", "charge_c_rate", "cc_below_top_mean_v", "cc_below_top_std_v", "load_rest_v"} <= known
+        assert not {name for name in known if name.endswith("_h") or name in CHARGES}
+
+    def test_without_a_nominal_capacity_what_it_scales_is_unknown(self, make_cycle):
+        cycle = make_cycle()
+        missing = unknown(named(cycle, None)) - unknown(named(cycle))
+        assert missing == SCALED - unknown(named(cycle))
+
+    def test_without_a_charge_the_load_is_still_known(self, make_cycle):
+        cycle = make_cycle()
+        rows = cycle.time_s > 7200.0
+        load = replace(
+            cycle,
+            **{name: getattr(cycle, name)[rows] for name in ("time_s", "voltage_v", "current_a", "temperature_c")},
+        )
+        features = named(load)
+        assert features["load_v_100"] == pytest.approx(3.8)
+        assert unknown(features) >= {name for name in FEATURE_NAMES if name.startswith(("charge_", "cc_", "cv_"))}
+
+    def test_samples_that_are_unknown_are_passed_over(self, make_cycle):
+        cycle = make_cycle()
+        voltage = cycle.voltage_v.copy()
+        voltage[[30, 130]] = np.nan
+        gaps, whole = named(replace(cycle, voltage_v=voltage)), named(cycle)
+        assert gaps["load_v_100"] == pytest.approx(whole["load_v_100"])
+        assert gaps["charge_throughput"] == pytest.approx(whole["charge_throughput"])
+
+    @pytest.mark.parametrize("n", [0, 1, 2, 3])
+    def test_a_cycle_of_a_few_samples_has_no_features_and_raises_nothing(self, make_cycle, n):
+        cycle = make_cycle()
+        few = replace(
+            cycle, **{name: getattr(cycle, name)[:n] for name in ("time_s", "voltage_v", "current_a", "temperature_c")}
+        )
+        assert unknown(named(few)) >= {"charge_throughput", "load_v_100"}
+
+    def test_a_cycle_of_nan_has_no_features(self, make_cycle):
+        nothing = without(make_cycle(), "voltage_v", "current_a", "time_s", "temperature_c")
+        assert unknown(named(nothing)) == set(FEATURE_NAMES)
+
+
+class TestUse:
+    def test_one_float32_a_name_and_no_name_twice(self, make_cycle):
+        features = cycle_features(make_cycle(), 2.0)
+        assert features.dtype == np.float32
+        assert features.shape == (len(FEATURE_NAMES),)
+        assert len(set(FEATURE_NAMES)) == len(FEATURE_NAMES)
+
+    def test_no_feature_is_infinite_on_real_cells(self, nasa):
+        for cell in ("B0025", "B0038", "B0049", "B0050"):
+            features = np.array([cycle_features(cycle, 2.0) for cycle in read(nasa(cell)).cycles])
+            assert not np.isinf(features).any()
+
+    def test_a_real_cell_of_168_cycles_takes_less_than_half_a_second(self, nasa):
+        cycles = read(nasa("B0005")).cycles
+        started = time.process_time()
+        for cycle in cycles:
+            cycle_features(cycle, 2.0)
+        assert time.process_time() - started < 0.5
+
+    def test_voltage_under_load_tells_a_real_cells_health(self, nasa):
+        recording = read(nasa("B0005"))
+        soh = discharge_capacities_ah(recording) / 2.0
+        voltage = [named(cycle)["load_v_100"] for cycle in recording.cycles]
+        assert np.corrcoef(voltage, soh)[0, 1] > 0.98
+
+    def test_importing_them_imports_no_heavy_library(self):
+        code = "import sys, batteries.features, batteries.labels, batteries.cycles, batteries.matfiles.reader\n"
+        code += "print([m for m in ('scipy', 'pandas', 'h5py', 'torch') if m in sys.modules])"
+        answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert answer.stdout.strip() == "[]"
