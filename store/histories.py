@@ -16,11 +16,11 @@ def history(data: Path, battery_id: int, end_of_life: float) -> History:
     columns = ("cycle_index", "capacity_ah", *recordings.FEATURE_COLUMNS)
     with pq.ParquetFile(recordings.path_of(data, battery_id)) as file:
         recordings.require_current_features(file, battery_id)
-        table = file.read(columns=list(columns))
-    cycle_index, capacity_ah = table.column("cycle_index").to_numpy(), table.column("capacity_ah").to_numpy()
+        table = file.read(columns=list(columns), use_threads=False)
+    cycle_index, capacity_ah = (recordings.numbers_of(table, name) for name in ("cycle_index", "capacity_ah"))
     soh, rul = health(capacity_ah, cycle_index, said["nominal_capacity"], end_of_life)
     return History(
-        cell=str(battery_id),
+        cell=f"battery {battery_id}",
         cycle_index=cycle_index,
         features=recordings.feature_matrix(table),
         soh=soh,
@@ -31,5 +31,5 @@ def history(data: Path, battery_id: int, end_of_life: float) -> History:
 
 
 def histories(data: Path, battery_ids: Iterable[int], end_of_life: float) -> list[History]:
-    """The lives of these batteries, in this order; ``History.cell`` is the id."""
+    """The lives of these batteries, in this order; ``History.cell`` names the battery."""
     return [history(data, battery_id, end_of_life) for battery_id in battery_ids]

@@ -1,7 +1,7 @@
 """Recordings on disk: ``cycles/{id}.parquet`` below a data folder, one row a cycle in the order of measurement.
 
 Columns: ``position`` (row number), ``cycle_index`` (as recorded), ``recorded_capacity_ah`` and ``capacity_ah``
-(float64, null where unknown), ``f_<name>`` (float32, NaN where unknown) for every feature, then lists of float32:
+(float64, NaN where unknown), ``f_<name>`` (float32, NaN where unknown) for every feature, then lists of float32:
 ``time`` (s), ``voltage`` (V), ``current`` (A, positive on charge), ``temperature`` (°C), NaN where the file has none.
 The schema's metadata holds the layout, the cell, the feature version and the nominal capacity that scaled the features.
 
@@ -30,6 +30,7 @@ SHOWN = ("voltage", "current", "temperature")
 SAMPLES_OF = dict(zip(ARRAYS, ("time_s", "voltage_v", "current_a", "temperature_c"), strict=True))
 FEATURE_COLUMNS = tuple(f"f_{name}" for name in FEATURE_NAMES)
 SMALLEST_GROUP = 20  # rows: a page of cycles is one small read
+NUMPY_TYPES = {"int32": np.int32, "float": np.float32, "double": np.float64}
 MOST_GROUPS = 100  # the footer grows with them and is read every time
 
 
@@ -47,20 +48,19 @@ def write(
 ) -> None:
     """Write a recording with its capacities (N,) in Ah and features (N, F) to a new Parquet file."""
     count = len(recording.cycles)
-    recorded = [cycle.recorded_capacity_ah for cycle in recording.cycles]
     columns: dict[str, pa.Array] = {
-        "position": pa.array(np.arange(count, dtype=np.int32)),
-        "cycle_index": pa.array(np.array([cycle.index for cycle in recording.cycles], dtype=np.int32)),
-        "recorded_capacity_ah": pa.array(recorded, pa.float64()),
-        "capacity_ah": pa.array(capacity_ah, pa.float64(), from_pandas=True),
+        "position": column(np.arange(count, dtype=np.int32)),
+        "cycle_index": column(np.array([cycle.index for cycle in recording.cycles], dtype=np.int32)),
+        "recorded_capacity_ah": column(np.array([c.recorded_capacity_ah for c in recording.cycles], dtype=np.float64)),
+        "capacity_ah": column(np.asarray(capacity_ah, dtype=np.float64)),
     }
     for name, values in zip(FEATURE_COLUMNS, np.asarray(features, dtype=np.float32).T, strict=True):
-        columns[name] = pa.array(values)
+        columns[name] = column(values)
     lengths = np.array([len(cycle) for cycle in recording.cycles])
-    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
+    offsets = column(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
     for name in ARRAYS:
         samples = np.concatenate([getattr(cycle, SAMPLES_OF[name]) for cycle in recording.cycles], dtype=np.float32)
-        columns[name] = pa.ListArray.from_arrays(offsets, pa.array(samples))
+        columns[name] = pa.ListArray.from_arrays(offsets, column(samples))
     metadata = {
         "layout": recording.layout,
         "cell": recording.cell or "",
@@ -68,13 +68,36 @@ def write(
         "nominal_capacity_ah": "" if nominal_capacity_ah is None else repr(nominal_capacity_ah),
     }
     pq.write_table(
-        pa.table(columns).replace_schema_metadata(metadata),
+        pa.Table.from_arrays(list(columns.values()), list(columns), metadata=metadata),
         path,
         row_group_size=max(SMALLEST_GROUP, -(-count // MOST_GROUPS)),
         compression="lz4",
         use_dictionary=False,
         write_statistics=False,
     )
+
+
+# pa.array, to_numpy and read_table would do, but import pandas: half a second, and 60 MB in the API for good.
+
+
+def column(values: NDArray[Any]) -> pa.Array:
+    """An array of numbers for Arrow, sharing its memory."""
+    values = np.ascontiguousarray(values)
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(values)])
+
+
+def numbers(array: pa.Array) -> NDArray[Any]:
+    """An Arrow array of numbers without nulls for numpy, sharing its memory."""
+    dtype = NUMPY_TYPES[str(array.type)]
+    if not len(array):  # it may have no buffer
+        return np.empty(0, dtype=dtype)
+    values = np.frombuffer(array.buffers()[1], dtype=dtype)
+    return values[array.offset : array.offset + len(array)]
+
+
+def numbers_of(table: pa.Table, name: str) -> NDArray[Any]:
+    """A column of numbers (N,)."""
+    return np.concatenate([numbers(chunk) for chunk in table.column(name).chunks])
 
 
 def metadata_of(file: pq.ParquetFile) -> dict[str, str]:
@@ -92,7 +115,7 @@ def read_rows(file: pq.ParquetFile, positions: Sequence[int], columns: Sequence[
     wanted = [first_row[position // rows_per_group] + position % rows_per_group for position in positions]
     if wanted == list(range(wanted[0], wanted[0] + len(wanted))):
         return table.slice(wanted[0], len(wanted))
-    return table.take(wanted)
+    return table.take(column(np.array(wanted)))
 
 
 def cycle_arrays(data: Path, battery_id: int, positions: Sequence[int], columns: Sequence[str] = SHOWN) -> Arrays:
@@ -112,8 +135,7 @@ def arrays_of(column: pa.ChunkedArray) -> list[NDArray[np.float32]]:
     """A column of lists as one array a row."""
     rows: list[NDArray[np.float32]] = []
     for chunk in column.chunks:
-        values = chunk.values.to_numpy(zero_copy_only=True)
-        ends = chunk.offsets.to_numpy()
+        values, ends = numbers(chunk.values), numbers(chunk.offsets)
         rows += [values[start:end] for start, end in pairwise(ends)]
     return rows
 
@@ -138,7 +160,7 @@ def latest_window(data: Path, battery_id: int, length: int, position: int | None
             raise IndexError(f"battery {battery_id} has {count} cycles, none at position {last}")
         require_current_features(file, battery_id)
         table = read_rows(file, range(max(0, last + 1 - length), last + 1), ("cycle_index", *FEATURE_COLUMNS))
-    return Window(table.column("cycle_index").to_numpy(), feature_matrix(table))
+    return Window(numbers_of(table, "cycle_index"), feature_matrix(table))
 
 
 def require_current_features(file: pq.ParquetFile, battery_id: int) -> None:
@@ -150,7 +172,7 @@ def require_current_features(file: pq.ParquetFile, battery_id: int) -> None:
 
 def feature_matrix(table: pa.Table) -> NDArray[np.float32]:
     """Feature columns (N, F) of a table, in the order of FEATURE_NAMES."""
-    return np.column_stack([table.column(name).to_numpy() for name in FEATURE_COLUMNS])
+    return np.column_stack([numbers_of(table, name) for name in FEATURE_COLUMNS])
 
 
 def read_recording(path: Path) -> Recording:
@@ -159,12 +181,12 @@ def read_recording(path: Path) -> Recording:
     Samples are as float32 kept them. Nominal capacity, manufacturer, chemistry and report are not kept here: empty.
     """
     with pq.ParquetFile(path) as file:
-        table = file.read(columns=["cycle_index", "recorded_capacity_ah", *ARRAYS])
+        table = file.read(columns=["cycle_index", "recorded_capacity_ah", *ARRAYS], use_threads=False)
         metadata = metadata_of(file)
     samples = [arrays_of(table.column(name)) for name in ARRAYS]
-    indices, recorded = table.column("cycle_index").to_pylist(), table.column("recorded_capacity_ah").to_pylist()
+    indices, recorded = (numbers_of(table, name).tolist() for name in ("cycle_index", "recorded_capacity_ah"))
     cycles = tuple(
-        Cycle(index, time_s, voltage_v, current_a, temperature_c, capacity)
+        Cycle(index, time_s, voltage_v, current_a, temperature_c, None if np.isnan(capacity) else capacity)
         for index, capacity, time_s, voltage_v, current_a, temperature_c in zip(
             indices, recorded, *samples, strict=True
         )
@@ -174,8 +196,6 @@ def read_recording(path: Path) -> Recording:
 
 def scalars(path: Path) -> dict[str, Any]:
     """``cycle_index`` (N,) and ``capacity_ah`` (N,), NaN where unknown, of a Parquet file."""
-    table = pq.read_table(path, columns=["cycle_index", "capacity_ah"], use_threads=False)
-    return {
-        "cycle_index": table.column("cycle_index").to_numpy(),
-        "capacity_ah": table.column("capacity_ah").to_numpy(),
-    }
+    with pq.ParquetFile(path) as file:
+        table = file.read(columns=["cycle_index", "capacity_ah"], use_threads=False)
+    return {name: numbers_of(table, name) for name in ("cycle_index", "capacity_ah")}

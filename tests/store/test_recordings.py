@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import orjson
 import pyarrow.parquet as pq
@@ -6,6 +9,7 @@ import pytest
 from batteries.features import FEATURE_NAMES
 from batteries.recordings import Cycle, Recording
 from store import recordings
+from store.settings import CHECKOUT
 
 COUNT = 130  # more than one row group
 
@@ -50,6 +54,13 @@ class TestCycleArrays:
 
     def test_no_positions_read_nothing(self, tmp_path):
         assert recordings.cycle_arrays(tmp_path, 5, []) == {"voltage": [], "current": [], "temperature": []}
+
+    def test_a_cycle_without_samples_is_empty(self, tmp_path):
+        (tmp_path / "cycles").mkdir()
+        none = Cycle(1, np.empty(0), np.empty(0), np.empty(0), np.empty(0))
+        features = np.zeros((1, len(FEATURE_NAMES)))
+        recordings.write(recordings.path_of(tmp_path, 1), Recording((none,), "generic"), np.ones(1), features, None)
+        assert [len(voltage) for voltage in recordings.cycle_arrays(tmp_path, 1, [0])["voltage"]] == [0]
 
     def test_no_such_battery(self, data):
         with pytest.raises(FileNotFoundError):
@@ -102,3 +113,23 @@ class TestFile:
         assert metadata.num_row_groups <= recordings.MOST_GROUPS
         assert metadata.row_group(0).num_rows == 51
         assert len(recordings.cycle_arrays(tmp_path, 1, range(4990, 5001))["voltage"]) == 11
+
+
+class TestImports:
+    def test_writing_and_reading_load_no_pandas(self, data):
+        code = f"""
+import sys
+from pathlib import Path
+import numpy as np
+from store import recordings
+data = Path({str(data)!r})
+recording = recordings.read_recording(recordings.path_of(data, 5))
+features = np.zeros((len(recording), len(recordings.FEATURE_COLUMNS)))
+recordings.write(data / "again.parquet", recording, np.ones(len(recording)), features, None)
+recordings.cycle_arrays(data, 5, [100, 3])
+recordings.latest_window(data, 5, 30)
+recordings.scalars(data / "again.parquet")
+print(sorted(name for name in sys.modules if name in ("pandas", "scipy", "h5py", "sqlalchemy", "pydantic")))
+"""
+        output = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True)
+        assert output.stdout == "[]\n"
