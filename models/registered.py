@@ -52,7 +52,7 @@ class RegisteredModels:
     """What MLflow's server at `base_url` has registered. One connection pool; safe to share between threads."""
 
     def __init__(self, base_url: str, cache: Path) -> None:
-        self.http = httpx.Client(base_url=base_url, timeout=TIMEOUT_S)
+        self.http = httpx.Client(base_url=base_url, timeout=TIMEOUT_S, trust_env=False)
         self.cache = Cache(cache)
 
     def champion(self, algorithm: str) -> str | None:

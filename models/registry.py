@@ -9,7 +9,7 @@ import importlib.metadata
 import json
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,7 +31,8 @@ EXPERIMENT = "battery-life"
 WEIGHTS = "artifacts/model.pth"  # within a logged model
 JOB_TAG = "battery.job"
 REQUIREMENTS = ("lightning", "mlflow", "numpy", "pandas", "pydantic", "scipy", "torch")
-MAX_PARAM = 250
+MAX_PARAM = 250  # characters
+MAX_METRICS = 999  # a call
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 Alias = Literal["champion", "challenger"]
@@ -107,10 +108,15 @@ class Registry:
         )
         return str(run_id)
 
-    def log_epoch(self, run_id: str, epoch: Epoch) -> None:
-        """Log an epoch's losses in one call."""
-        values = {"train_loss": epoch.train_loss, "val_loss": epoch.val_loss, "epoch_seconds": epoch.seconds}
-        self._log_metrics(run_id, values, epoch.epoch)
+    def log_epochs(self, run_id: str, epochs: Sequence[Epoch]) -> None:
+        """Log the losses of the epochs that have gathered, in one call."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        names = ("train_loss", "val_loss", "seconds")
+        metrics = [Metric(name, getattr(epoch, name), now, epoch.epoch) for epoch in epochs for name in names]
+        for start in range(0, len(metrics), MAX_METRICS):
+            self.client.log_batch(run_id, metrics=metrics[start : start + MAX_METRICS])
 
     def end_run(self, run_id: str, status: Status) -> None:
         """Close a run."""

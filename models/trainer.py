@@ -18,6 +18,7 @@ from models.observer import Epoch, Observer, Stopped, TrainingFailed
 
 CHECKPOINT = "last.ckpt"
 GRADIENT_CLIP = 5.0
+LARGE_BATCH = 1024  # windows, from which on several CPU threads are worth their waiting for each other
 
 
 def train(
@@ -139,6 +140,20 @@ def _resumable(folder: Path | None, fingerprint: str) -> Path | None:
         return None
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     return path if checkpoint.get("fingerprint") == fingerprint else None
+
+
+@contextmanager
+def few_threads(batch_size: int) -> Iterator[None]:
+    """Compute small batches on one CPU thread.
+
+    Two threads gain nothing on them, and wait for each other for seconds where other processes want the cores.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if batch_size < LARGE_BATCH else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager

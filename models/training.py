@@ -26,7 +26,7 @@ from models.linear import Rows, choose, lines
 from models.metrics import Judged, scores
 from models.observer import Epoch, Observer, Stopped, TrainingFailed
 from models.scaling import TargetScale
-from models.trainer import train
+from models.trainer import few_threads, train
 
 __all__ = ["Epoch", "Fitted", "Observer", "Stopped", "TrainingFailed", "UnusableData", "fit"]
 
@@ -86,14 +86,15 @@ def fit(
     if len(names) != features:
         raise ValueError(f"{len(names)} names for {features} features")
     scale = TargetScale.fit(*(torch.from_numpy(a) for a in _targets(parts.train)))
-    module = _module(algorithm, hyperparameters, parts, scale, names)
-    epochs = train(
-        module,
-        observer,
-        fingerprint=_run_fingerprint(algorithm, hyperparameters, parts),
-        checkpoint_dir=checkpoint_dir,
-        accelerator=accelerator,
-    )
+    with few_threads(hyperparameters.batch_size):
+        module = _module(algorithm, hyperparameters, parts, scale, names)
+        epochs = train(
+            module,
+            observer,
+            fingerprint=_run_fingerprint(algorithm, hyperparameters, parts),
+            checkpoint_dir=checkpoint_dir,
+            accelerator=accelerator,
+        )
     ensemble = module.ensemble.cpu()
     ensemble.load_state_dict(module.past.best_weights)
     metadata = {

@@ -51,12 +51,12 @@ def registered(registry, fitted):
 class TestRuns:
     def test_epochs_are_logged_as_they_come_and_the_status_is_kept(self, registry):
         run_id = registry.start_run("bilstm", "a run", {"epochs": 2, "learning_rate": 0.001}, {"battery.who": "x"})
-        registry.log_epoch(run_id, Epoch(1, 2, 0.5, 0.6, 0.1))
-        registry.log_epoch(run_id, Epoch(2, 2, 0.25, 0.3, 0.1))
+        registry.log_epochs(run_id, [Epoch(1, 3, 0.5, 0.6, 0.1), Epoch(2, 3, 0.25, 0.3, 0.1)])
+        registry.log_epochs(run_id, [Epoch(3, 3, 0.125, 0.2, 0.1)])
         registry.end_run(run_id, "KILLED")
         run = registry.client.get_run(run_id)
         losses = registry.client.get_metric_history(run_id, "val_loss")
-        assert [(m.step, m.value) for m in losses] == [(1, 0.6), (2, 0.3)]
+        assert [(m.step, m.value) for m in losses] == [(1, 0.6), (2, 0.3), (3, 0.2)]
         assert run.data.params == {"epochs": "2", "learning_rate": "0.001"}
         assert run.data.tags["battery.algorithm"] == "bilstm"
         assert run.info.status == "KILLED"
@@ -71,7 +71,7 @@ class TestRuns:
 
 
 class TestRegister:
-    def test_the_weights_downloaded_are_those_that_were_hashed(self, mlflow_server, registered, fitted):
+    def test_the_weights_downloaded_are_those_that_were_hashed(self, mlflow_server, registered):
         url = f"{mlflow_server}/api/2.0/mlflow-artifacts/artifacts/{registered.artifact_path}"
         content = httpx.get(url).raise_for_status().content
         assert len(content) == registered.file_size
@@ -113,7 +113,8 @@ class TestLoad:
     def test_serving_reads_without_mlflow(self, mlflow_server, registered, tmp_path):
         code = (
             "import sys; from pathlib import Path; from models.registered import RegisteredModels\n"
-            f"bundle = RegisteredModels({mlflow_server!r}, Path({str(tmp_path)!r})).load('baseline', {registered.version!r})\n"
+            f"models = RegisteredModels({mlflow_server!r}, Path({str(tmp_path)!r}))\n"
+            f"bundle = models.load('baseline', {registered.version!r})\n"
             "assert not {'mlflow', 'lightning'} & set(sys.modules), 'heavy imports'; print(bundle.algorithm)"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
