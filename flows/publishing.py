@@ -130,5 +130,4 @@ class Publisher:
         return run_id
 
     def _log_epochs(self, run_id: str, epochs: Sequence[Epoch]) -> None:
-        for epoch in epochs:
-            self.registry.log_epoch(run_id, epoch)
+        self.registry.log_epochs(run_id, epochs)
