@@ -31,7 +31,8 @@ def integrated_discharge_ah(cycle: Cycle) -> float | None:
     load[load < LOAD_SHARE * np.abs(current_a).max()] = 0.0
     steps = np.maximum(np.diff(time_s), 0.0)
     steps[(load[1:] == 0.0) & (load[:-1] == 0.0)] = 0.0
-    charge = float(np.sum((load[1:] + load[:-1]) * steps)) / 2.0 / SECONDS_PER_HOUR
+    with np.errstate(over="ignore", invalid="ignore"):  # absurd numbers give an absurd capacity, which is not believed
+        charge = float(np.sum((load[1:] + load[:-1]) * steps)) / 2.0 / SECONDS_PER_HOUR
     return charge if charge > 0 else None
 
 

@@ -121,8 +121,14 @@ class _Samples:
 
 def cycle_features(cycle: Cycle, nominal_capacity_ah: float | None) -> NDArray[np.float32]:
     """Features (F,) of one cycle in the order of `FEATURE_NAMES`, NaN where unknown."""
-    samples = _known_samples(cycle)
-    nominal = np.nan if nominal_capacity_ah is None else float(nominal_capacity_ah)
+    with np.errstate(all="ignore"):  # what overflows or divides by nothing is unknown, below
+        values = _features(_known_samples(cycle), np.nan if nominal_capacity_ah is None else float(nominal_capacity_ah))
+        features = np.array([values.get(name, np.nan) for name in FEATURE_NAMES], dtype=np.float32)
+    features[~np.isfinite(features)] = np.nan
+    return features
+
+
+def _features(samples: _Samples, nominal: float) -> Values:
     values: Values = {}
     if len(samples) >= 2:
         start = _load_start(samples, nominal)
@@ -131,7 +137,7 @@ def cycle_features(cycle: Cycle, nominal_capacity_ah: float | None) -> NDArray[n
             values |= _charge_features(charge, samples[:start], nominal)
         if start < len(samples):
             values |= _discharge_features(samples, start, charge, nominal)
-    return np.array([values.get(name, np.nan) for name in FEATURE_NAMES], dtype=np.float32)
+    return values
 
 
 def _known_samples(cycle: Cycle) -> _Samples:

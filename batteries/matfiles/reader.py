@@ -74,7 +74,8 @@ def _recording(variables: Struct, cell: int | None) -> Recording:
         cells = layout.cells(variables)
         if cells:
             try:
-                return _finite(layout.read(variables, _chosen(cells, cell)))
+                with np.errstate(all="ignore"):  # a damaged file may hold any bits as numbers
+                    return _finite(layout.read(variables, _chosen(cells, cell)))
             except NoCycles as reason:
                 raise NoCycles(f"{reason} {_found(variables)} {_layouts()}") from None
     raise NoCycles(f"no battery cycles found. {_found(variables)} {_layouts()}")

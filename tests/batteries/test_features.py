@@ -111,7 +111,7 @@ class TestLeakage:
         cycle, rows = late
         random = np.random.default_rng(0)
         columns = {
-            name: np.where(rows, random.normal(3.0, 2.0, len(cycle)), getattr(cycle, name))
+            name: np.where(rows, random.normal(3.0, 200.0, len(cycle)), getattr(cycle, name))
             for name in ("voltage_v", "current_a", "temperature_c")
         }
         before, after = cycle_features(cycle, nominal), cycle_features(replace(cycle, **columns), nominal)
@@ -191,6 +191,14 @@ class TestUnknown:
     def test_a_cycle_of_nan_has_no_features(self, make_cycle):
         nothing = without(make_cycle(), "voltage_v", "current_a", "time_s", "temperature_c")
         assert unknown(named(nothing)) == set(FEATURE_NAMES)
+
+    @pytest.mark.parametrize("absurd", [1e300, -1e300, 1e-300])
+    @pytest.mark.parametrize("column", ["time_s", "voltage_v", "current_a", "temperature_c"])
+    def test_absurd_numbers_give_unknown_features_and_never_infinite_ones(self, make_cycle, column, absurd):
+        cycle = make_cycle()
+        values = getattr(cycle, column).copy()
+        values[[20, 60, 125, 130]] = absurd
+        assert not np.isinf(cycle_features(replace(cycle, **{column: values}), 2.0)).any()
 
 
 class TestUse:

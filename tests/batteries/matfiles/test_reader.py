@@ -3,6 +3,7 @@
 import io
 import pickle
 import struct
+import tracemalloc
 import zipfile
 import zlib
 
@@ -106,8 +107,20 @@ class TestLimits:
         packed = zlib.compress(inner)
         path = tmp_path / "bomb.mat"
         path.write_bytes(LEVEL_5_HEADER + struct.pack("<II", 15, len(packed)) + packed)
-        with pytest.raises(UnreadableFile, match="declares"):
+        with pytest.raises(UnreadableFile, match="MB that are read"):
             read(path)
+
+    def test_a_level_5_file_that_inflates_to_more_than_it_declares_is_refused(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("batteries.matfiles.level5.MAX_DECLARED_BYTES", 10_000_000)
+        packed = zlib.compress(struct.pack("<II", 14, 1000) + bytes(100_000_000))
+        path = tmp_path / "liar.mat"
+        path.write_bytes(LEVEL_5_HEADER + struct.pack("<II", 15, len(packed)) + packed)
+        tracemalloc.start()
+        with pytest.raises(UnreadableFile, match="10 MB that are read"):
+            read(path)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 50_000_000
 
     def test_an_hdf5_file_that_declares_8_tb_is_refused_unread(self, tmp_path):
         path = tmp_path / "huge.mat"
