@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,12 +72,16 @@ def read(variables: Struct, cell: int) -> Recording:
     if any(capacity is not None for capacity in capacities) and not any(capacities):
         capacities = [None] * len(capacities)
         repairs.append("the capacities in the file are all zero: unknown")
-    cycles = tuple(
+    cycles = [
         Cycle(index=entry.index, recorded_capacity_ah=capacity, **record)
         for (entry, _), record, capacity in zip(sampled, records, capacities, strict=True)
-    )
+    ]
+    directions = [_directions(record) for record in records]
+    if not any(charged and discharged for charged, discharged in directions):
+        cycles = _paired(cycles, directions, renumber=all(entry.counted for entry in entries))
+        repairs.append("charges and discharges are records of their own: each discharge follows the charge before it")
     return Recording(
-        cycles=cycles,
+        cycles=tuple(cycles),
         layout="generic",
         cell=facts.get("cell", found.path),
         nominal_capacity_ah=nominal_ah,
@@ -151,12 +155,42 @@ def _values(node: Node) -> Floats:
 
 def _is_cycling(records: Sequence[Samples]) -> bool:
     """Whether current flows both ways somewhere in the record."""
-    current = np.concatenate([record["current_a"] for record in records])
-    current = current[np.isfinite(current)]
-    if not current.size:
-        return False
-    small = LOADED_SHARE * float(np.percentile(np.abs(current), 99))
-    return bool((current > small).any() and (current < -small).any())
+    directions = _directions({"current_a": np.concatenate([record["current_a"] for record in records])})
+    return all(directions)
+
+
+def _directions(record: Samples) -> tuple[bool, bool]:
+    """Whether the cell is charged, and whether it is discharged."""
+    current = record["current_a"][np.isfinite(record["current_a"])]
+    small = LOADED_SHARE * float(np.percentile(np.abs(current), 99)) if current.size else 0.0
+    return bool((current > small).any()), bool((current < -small).any())
+
+
+def _paired(records: Sequence[Cycle], directions: Sequence[tuple[bool, bool]], *, renumber: bool) -> list[Cycle]:
+    """Cycles out of records that are a charge or a discharge: a discharge with the charge right before it.
+
+    A cycle keeps the number of its discharge; `renumber` counts the discharges where the file has no numbers.
+    """
+    cycles: list[Cycle] = []
+    charge: Cycle | None = None
+    for record, (charged, discharged) in zip(records, directions, strict=True):
+        if charged:
+            charge = record
+        if discharged:
+            whole = _after(charge, record) if charge else record
+            cycles.append(replace(whole, index=len(cycles) + 1) if renumber else whole)
+            charge = None
+    return cycles
+
+
+def _after(charge: Cycle, discharge: Cycle) -> Cycle:
+    """The discharge with its charge's samples before its own, on one clock."""
+    ended_s = float(np.nanmax(charge.time_s, initial=0.0))
+    columns = {
+        name: np.concatenate([getattr(charge, name), getattr(discharge, name) + (ended_s if name == "time_s" else 0.0)])
+        for name in SAMPLE_COLUMNS
+    }
+    return Cycle(index=discharge.index, recorded_capacity_ah=discharge.recorded_capacity_ah, **columns)
 
 
 def _capacity(recorded: Floats, record: Samples) -> float | None:

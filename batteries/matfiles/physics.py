@@ -143,7 +143,7 @@ def _sign(records: list[Samples], report: list[str]) -> list[Samples]:
         return records
     small = 0.05 * float(np.percentile(np.abs(current), 99))
     both = bool((current > small).any() and (current < -small).any())
-    votes = [_vote(record, small) if both else _trend(record, small) for record in records]
+    votes = [_vote(record, small) or _trend(record, small) for record in records]
     if sum(votes) < 0:
         report.append("current was positive on discharge (the voltage says so): its sign is turned")
         return change(records, "current_a", np.negative)

@@ -97,6 +97,33 @@ class TestForms:
         assert recording.cycles[0].voltage_v == pytest.approx(VOLTAGE, abs=0.0006)
 
 
+class TestChargesAndDischargesApart:
+    def parts(self, **numbers):
+        rows = {"charge": CHARGING, "discharge": ~CHARGING}
+        return [
+            {**numbers, "V": VOLTAGE[rows[kind]], "I": CURRENT[rows[kind]], "time_s": TIME_S[rows[kind]]}
+            for _ in range(2)
+            for kind in ("charge", "discharge")
+        ]
+
+    def test_each_discharge_follows_the_charge_before_it_on_one_clock(self, write_mat, tmp_path):
+        recording = read(write_mat(tmp_path / "x.mat", {"cycles": self.parts()}))
+        assert [cycle.index for cycle in recording.cycles] == [1, 2]
+        for cycle in recording.cycles:
+            assert cycle.current_a == pytest.approx(CURRENT)
+            # the charge's last sample and the discharge's first fall together: no time between them is known
+            assert cycle.time_s == pytest.approx(np.where(CHARGING, TIME_S, TIME_S - 60.0))
+        assert any("records of their own" in line for line in recording.report)
+
+    def test_the_recorded_number_is_kept(self, write_mat, tmp_path):
+        recording = read(write_mat(tmp_path / "x.mat", {"cycles": self.parts(cycle=7.0)}))
+        assert [cycle.index for cycle in recording.cycles] == [7, 7]
+
+    def test_the_sign_is_found_although_no_record_has_both(self, write_mat, tmp_path):
+        turned = [part | {"I": -part["I"]} for part in self.parts()]
+        assert read(write_mat(tmp_path / "x.mat", {"cycles": turned})).cycles[0].current_a == pytest.approx(CURRENT)
+
+
 class TestUnits:
     """A file that says nothing, or the wrong thing, about its units: physics decides, and the report says so."""
 
