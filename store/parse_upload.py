@@ -5,8 +5,10 @@ it was asked for, and prints a summary (JSON). What is wrong with the file is pr
 little, because every upload waits for it to start.
 """
 
+import ctypes
 import json
 import resource
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,11 +22,13 @@ from batteries.recordings import Recording
 from store import recordings
 
 REFUSED = 3
+PR_SET_PDEATHSIG = 1  # Linux: whoever waits for this process takes it along when killed
 OPEN_FILES = 64
 
 
 def main() -> int:
     """Do one order."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     order = json.load(sys.stdin)
     limit(order["memory_bytes"], order["cpu_s"], order["file_bytes"])
     try:

@@ -1,0 +1,323 @@
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import threading
+
+import pytest
+from sqlalchemy import select
+
+from store import batteries, data_versions, files, histories, recordings, sweeping, versions
+from store.changes import delete_battery, update_battery
+from store.descriptions import to_json
+from store.dvc_repository import CONFIG, DVC_IGNORES, MissingObject, PushFailed, cached, listing, prepare
+from store.restoring import restore
+from store.session import reading, transaction
+from store.settings import CHECKOUT, get_settings
+from store.tables import Battery, DataVersion
+from store.versions import materialise, version_everything
+
+END_OF_LIFE = 0.8
+
+
+def stamps() -> dict[int, int | None]:
+    with reading() as session:
+        return {battery.id: battery.data_version_id for battery in session.scalars(batteries.listing())}
+
+
+def behind() -> bool:
+    with reading() as session:
+        return data_versions.is_behind(session)
+
+
+def version_now() -> DataVersion:
+    version = version_everything()
+    assert version is not None
+    return version
+
+
+@pytest.mark.usefixtures("database")
+class TestVersionEverything:
+    def test_of_nothing_is_none(self):
+        assert version_everything() is None
+
+    def test_holds_every_file_and_stamps_every_battery(self, database, upload, tree):
+        upload()
+        upload()
+        version = version_now()
+        assert version.battery_count == 2
+        assert sorted(listing(database, version.dvc_hash)) == tree(database.data)
+        assert stamps() == {1: version.id, 2: version.id}
+        assert version.size_bytes == sum((database.data / name).stat().st_size for name in tree(database.data))
+        assert f"md5: {version.dvc_hash}" in (database.home / "data.dvc").read_text()
+        assert version.pushed_at is not None
+        assert not behind()
+
+    def test_leaves_the_workspace_as_it_is(self, database, upload):
+        upload()
+        before = {path: path.stat() for path in files.paths(database.data, 1).values()}
+        version_now()
+        assert {path: path.stat().st_ino for path in before} == {path: s.st_ino for path, s in before.items()}
+        assert {path: path.stat().st_mode for path in before} == {path: s.st_mode for path, s in before.items()}
+
+    def test_of_the_same_state_is_the_same_version(self, upload):
+        upload()
+        assert version_now().id == version_now().id
+
+    def test_sees_changes_and_removals(self, upload):
+        upload()
+        upload()
+        first = version_now()
+        update_battery(1, chemistry="LFP")
+        assert behind()
+        second = version_now()
+        delete_battery(2)
+        assert behind()
+        third = version_now()
+        assert len({first.dvc_hash, second.dvc_hash, third.dvc_hash}) == 3
+        assert (third.battery_count, stamps()) == (1, {1: third.id})
+        delete_battery(1)
+        assert version_now().battery_count == 0
+
+    def test_leaves_out_uploads_on_their_way(self, database, upload):
+        upload()
+        with files.incoming(database.data) as folder:
+            (folder / "received").write_bytes(b"half a file")
+            version = version_now()
+        assert len(listing(database, version.dvc_hash)) == 3
+
+
+@pytest.mark.usefixtures("home")
+class TestPush:
+    def test_puts_every_byte_on_the_remote(self, home, upload):
+        upload()
+        version = version_now()
+        remote = home.var / "dvc-remote" / "files" / "md5"
+        for md5 in {version.dvc_hash, *listing(home, version.dvc_hash).values()}:
+            assert (remote / md5[:2] / md5[2:]).read_bytes() == cached(home, md5).read_bytes()
+
+    def test_a_version_kept_here_is_pushed_with_the_next(self, home, upload):
+        upload()
+        first = version_everything(push=False)
+        assert first.pushed_at is None
+        assert behind()
+        upload()
+        version_now()
+        shutil.rmtree(home.home / ".dvc" / "cache")
+        assert len(listing(home, first.dvc_hash)) == 3
+        with reading() as session:
+            assert [v.pushed_at is None for v in session.scalars(select(DataVersion))] == [False, False]
+
+    def test_one_that_fails_raises_and_is_made_up_for(self, home, upload):
+        upload()
+        prepare(home)
+        in_the_way = home.var / "dvc-remote" / "files"
+        in_the_way.touch()
+        with pytest.raises((OSError, PushFailed)):
+            version_everything()
+        assert behind()
+        assert stamps() == {1: 1}
+        in_the_way.unlink()
+        assert version_now().pushed_at is not None
+        assert not behind()
+
+    def test_goes_to_the_remote_of_the_settings(self, home, upload, tmp_path, monkeypatch):
+        upload()
+        monkeypatch.setenv("BATTERY_DVC_REMOTE", str(tmp_path / "elsewhere"))
+        get_settings.cache_clear()
+        version = version_now()
+        assert (tmp_path / "elsewhere" / "files" / "md5" / version.dvc_hash[:2] / version.dvc_hash[2:]).is_file()
+        assert (home.home / ".dvc" / "config").read_text() == CONFIG
+        monkeypatch.delenv("BATTERY_DVC_REMOTE")
+        get_settings.cache_clear()
+        upload()
+        second = version_now()
+        assert (home.var / "dvc-remote" / "files" / "md5" / second.dvc_hash[:2] / second.dvc_hash[2:]).is_file()
+
+
+@pytest.mark.usefixtures("home")
+class TestAtOnce:
+    def test_six_processes_all_succeed(self, home, upload):
+        for _ in range(3):
+            upload()
+        code = "from store import versions; print(versions.version_everything().dvc_hash)"
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-c", code],
+                cwd=CHECKOUT,
+                env=os.environ | {"BATTERY_HOME": str(home.home)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for _ in range(6)
+        ]
+        endings = [(*process.communicate(timeout=120), process.returncode) for process in processes]
+        assert [status for *_, status in endings] == [0] * 6, endings
+        assert {output for output, *_ in endings} == {f"{version_now().dvc_hash}\n"}
+
+    def test_a_stamp_always_tells_the_truth(self, home, upload):
+        """While batteries come, change and go, whoever is stamped is in that version as it was stamped."""
+        over = threading.Event()
+        lies: list[str] = []
+
+        def churn() -> None:
+            for number in range(4):
+                battery = upload()
+                update_battery(battery.id, chemistry=f"C{number}")
+                if number % 2:
+                    delete_battery(battery.id)
+            over.set()
+
+        churning = threading.Thread(target=churn)
+        churning.start()
+        while not over.is_set():
+            version = version_everything()
+            if version is not None:
+                lies += check_stamps(home)
+        churning.join()
+        version_now()
+        assert lies + check_stamps(home) == []
+        assert not behind()
+
+
+def check_stamps(home) -> list[str]:
+    """Stamped batteries whose version does not hold their description as it is."""
+    with reading() as session:
+        stamped = [
+            (battery, session.get_one(DataVersion, battery.data_version_id).dvc_hash)
+            for battery in session.scalars(select(Battery).where(Battery.data_version_id.is_not(None)))
+        ]
+    lies = []
+    for battery, dvc_hash in stamped:
+        names = listing(home, dvc_hash)
+        md5 = names.get(f"batteries/{battery.id}.json")
+        kept = cached(home, md5).read_bytes() if md5 else None
+        if kept != to_json(battery) or f"cycles/{battery.id}.parquet" not in names:
+            lies.append(f"battery {battery.id} in {dvc_hash}")
+    return lies
+
+
+@pytest.mark.usefixtures("home")
+class TestMaterialise:
+    def test_trains_to_the_same_history_whatever_happens_later(self, home, upload, tmp_path):
+        upload(nominal_capacity=1.1)
+        upload()
+        before = [histories.history(home.data, number, END_OF_LIFE) for number in (1, 2)]
+        pinned = version_now()
+        update_battery(1, nominal_capacity=2.0, chemistry="LFP")
+        delete_battery(2)
+        materialise(pinned.dvc_hash, [1, 2], tmp_path / "pinned")
+        after = histories.histories(tmp_path / "pinned", [1, 2], END_OF_LIFE)
+        for then, now in zip(before, after, strict=True):
+            assert then.features.tobytes() == now.features.tobytes()
+            assert (then.soh.tobytes(), then.rul.tobytes()) == (now.soh.tobytes(), now.rul.tobytes())
+            assert (then.nominal_capacity_ah, then.chemistry, then.cell) == (
+                now.nominal_capacity_ah,
+                now.chemistry,
+                now.cell,
+            )
+
+    def test_copies_nothing_and_can_change_nothing(self, home, upload, tmp_path):
+        upload()
+        materialise(version_now().dvc_hash, [1], tmp_path / "pinned")
+        link = recordings.path_of(tmp_path / "pinned", 1)
+        assert link.is_symlink()
+        assert stat.S_IMODE(link.stat().st_mode) & 0o222 == 0
+        assert stat.S_IMODE((home.home / ".dvc" / "cache").stat().st_mode) == 0o700
+
+    def test_pulls_what_this_machine_does_not_have(self, home, upload, tmp_path):
+        upload()
+        pinned = version_now()
+        shutil.rmtree(home.home / ".dvc" / "cache")
+        materialise(pinned.dvc_hash, [1], tmp_path / "pinned")
+        assert len(histories.history(tmp_path / "pinned", 1, END_OF_LIFE)) == 30
+
+    def test_refuses_batteries_that_were_not_there(self, upload, tmp_path):
+        upload()
+        pinned = version_now()
+        with pytest.raises(LookupError, match="cycles/7"):
+            materialise(pinned.dvc_hash, [1, 7], tmp_path / "pinned")
+
+    def test_says_which_version_nobody_has(self, upload, tmp_path):
+        upload()
+        version_now()
+        with pytest.raises(MissingObject, match="0123456789abcdef"):
+            materialise("0123456789abcdef0123456789abcdef.dir", [1], tmp_path / "pinned")
+
+
+class TestRestore:
+    def test_brings_rows_and_files_back(self, database, upload, tree):
+        upload(nominal_capacity=1.1, chemistry="LFP")
+        upload()
+        names, window = tree(database.data), recordings.latest_window(database.data, 1, 30).features
+        old = version_now()
+        update_battery(1, nominal_capacity=2.0, chemistry="NMC")
+        delete_battery(2)
+        third = upload()
+        restored = restore(old.dvc_hash)
+        assert (restored.written, restored.removed) == ([1, 2], [third.id])
+        assert tree(database.data) == names
+        assert recordings.latest_window(database.data, 1, 30).features.tobytes() == window.tobytes()
+        with reading() as session:
+            first = batteries.get(session, 1)
+            rows, total = batteries.cycles(session, first, limit=100)
+        assert (first.chemistry, first.nominal_capacity, total) == ("LFP", 1.1, 30)
+        assert rows[0].soh == pytest.approx(rows[0].capacity_ah / 1.1)
+        assert stamps() == {1: old.id, 2: old.id}
+        assert sweeping.sweep() == []
+        assert not behind()
+
+    def test_loses_nothing_that_was_not_versioned(self, database, upload, tree):
+        upload()
+        old = version_now()
+        upload(chemistry="unversioned")
+        names = tree(database.data)
+        restore(old.dvc_hash)
+        with reading() as session:
+            unversioned = session.scalars(select(DataVersion.dvc_hash).where(DataVersion.battery_count == 2)).one()
+        restore(unversioned)
+        assert tree(database.data) == names
+        with reading() as session:
+            assert batteries.get(session, 2).chemistry == "unversioned"
+
+    def test_new_batteries_get_new_ids_afterwards(self, database, upload):
+        upload()
+        old = version_now()
+        upload()
+        restore(old.dvc_hash)
+        new = upload().id
+        assert new > 2
+        assert stamps() == {1: old.id, new: None}
+        assert database.data.is_dir()
+
+    def test_makes_rows_in_a_new_database_from_files_alone(self, database, upload):
+        upload(chemistry="LFP")
+        old = version_now()
+        with transaction() as session:
+            session.delete(batteries.get(session, 1))
+            session.flush()
+            session.delete(session.get(DataVersion, old.id))
+        restore(old.dvc_hash)
+        with reading() as session:
+            assert batteries.get(session, 1).chemistry == "LFP"
+        assert versions.version_everything().dvc_hash == old.dvc_hash
+        assert database.data.is_dir()
+
+
+class TestCheckout:
+    def test_carries_the_repository_that_a_new_home_would_get(self):
+        assert (CHECKOUT / ".dvc" / "config").read_text() == CONFIG
+        assert (CHECKOUT / ".dvcignore").read_text() == DVC_IGNORES
+
+    def test_points_to_an_empty_data_set_of_the_same_form(self, bare_home):
+        prepare(bare_home)
+        added = versions.add()
+        committed = subprocess.run(
+            ["git", "show", "HEAD:data.dvc"], cwd=CHECKOUT, capture_output=True, text=True, check=False
+        )
+        if committed.returncode:
+            pytest.skip("not a git checkout")
+        assert committed.stdout == (bare_home.home / "data.dvc").read_text()
+        assert added.size_bytes == 0
