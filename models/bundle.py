@@ -4,6 +4,7 @@ The file holds tensors and plain values only, so that `torch.load(weights_only=T
 """
 
 import io
+import pickle
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -105,7 +106,7 @@ class ModelBundle:
             ensemble.load_state_dict(content["weights"])
             calibration = Calibration.from_dict(content["calibration"])
             return cls(ensemble, TargetScale(**content["scale"]), calibration, metadata)
-        except (RuntimeError, ValueError, KeyError, TypeError, EOFError, ImportError) as error:
+        except (pickle.UnpicklingError, RuntimeError, ValueError, KeyError, TypeError, EOFError) as error:
             raise UnreadableBundle(f"{path} is not a model of this product: {error}") from error
 
     def predict(
@@ -209,7 +210,8 @@ class ModelBundle:
         if self.calibration.kind == "time":
             warnings.append("Calibrated on later cycles of one battery; other batteries may differ more.")
         elif self.calibration.units < FEW_CELLS:
-            warnings.append(f"Calibrated on {self.calibration.units} held-out cells; at least {FEW_CELLS} are wanted.")
+            cells = "1 held-out cell" if self.calibration.units == 1 else f"{self.calibration.units} held-out cells"
+            warnings.append(f"Calibrated on {cells}; at least {FEW_CELLS} are wanted.")
         if not self.metadata.get("rul_known"):
             warnings.append("No training cell reached its end of life; rul is little more than a lower bound.")
         return warnings

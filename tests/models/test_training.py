@@ -1,0 +1,205 @@
+"""Training learns, reports, stops, resumes, and says what is wrong with the data."""
+
+import numpy as np
+import pytest
+import torch
+
+from batteries.features import FEATURE_NAMES
+from batteries.windows import History
+from models.hyperparameters import HYPERPARAMETERS
+from models.training import Stopped, TrainingFailed, UnusableData, fit
+
+ALGORITHMS = ("baseline", "bilstm", "deephpm")
+
+
+def trained(algorithm, cells, observer, checkpoint_dir=None, **asked):
+    hyperparameters = HYPERPARAMETERS[algorithm](**asked)
+    return fit(
+        algorithm,
+        hyperparameters,
+        cells,
+        observer=observer,
+        checkpoint_dir=checkpoint_dir,
+        feature_names=FEATURE_NAMES,
+        feature_version=1,
+    )
+
+
+def losses(epochs):
+    return [(epoch.epoch, epoch.train_loss, epoch.val_loss) for epoch in epochs]
+
+
+class TestLearning:
+    @pytest.mark.parametrize("algorithm", ALGORITHMS)
+    def test_on_synthetic_cells_beats_the_training_mean_many_times_over(self, algorithm, synthetic, recorder):
+        fitted = trained(algorithm, [synthetic(seed, 100) for seed in range(3)], recorder(), epochs=10)
+        assert fitted.metrics["soh_mae"] < 0.3 * fitted.metrics["soh_mae_training_mean"]
+
+    @pytest.mark.parametrize("algorithm", ALGORITHMS)
+    def test_on_real_cells_50_epochs_beat_the_training_mean(self, algorithm, nasa, recorder):
+        fitted = trained(algorithm, nasa, recorder(), epochs=50)
+        assert fitted.metrics["soh_mae"] < 0.6 * fitted.metrics["soh_mae_training_mean"]
+
+    @pytest.mark.parametrize("algorithm", ALGORITHMS)
+    def test_one_battery_is_enough(self, algorithm, synthetic, recorder):
+        cell = synthetic(0)
+        fitted = trained(algorithm, [cell], recorder(), epochs=30)
+        answer = fitted.bundle.predict([cell.features], [cell.cycle_index])[0]
+        assert fitted.split.by_time
+        assert answer.soh == pytest.approx(cell.soh[-1], abs=0.03)
+        assert fitted.bundle.calibration.kind == "time"
+
+    def test_training_itself_lowers_the_loss(self, recorder):
+        # the straight line cannot follow a parabola; the network can
+        line = np.linspace(-1, 1, 120)
+        rng = np.random.default_rng(0)
+        cells = [
+            History(f"c{i}", np.arange(120.0), rng.permutation(line)[:, None], np.ones(120), np.full(120, np.nan))
+            for i in range(3)
+        ]
+        cells = [
+            History(c.cell, c.cycle_index, c.features, 0.7 + 0.3 * np.square(c.features[:, 0]), c.rul) for c in cells
+        ]
+        watching = recorder()
+        fit("baseline", HYPERPARAMETERS["baseline"](epochs=60, learning_rate=0.01), cells, observer=watching)
+        assert watching.epochs[-1].val_loss < 0.2 * watching.epochs[0].val_loss
+
+
+class TestReporting:
+    def test_every_epoch_is_told_once_in_order(self, synthetic, recorder):
+        watching = recorder()
+        fitted = trained("bilstm", [synthetic(0)], watching, epochs=4, ensemble_size=1)
+        assert [(epoch.epoch, epoch.total) for epoch in watching.epochs] == [(1, 4), (2, 4), (3, 4), (4, 4)]
+        assert fitted.epochs == watching.epochs
+        best = min(fitted.epochs, key=lambda epoch: epoch.val_loss)
+        assert fitted.metrics["best_epoch"] == best.epoch
+        assert (fitted.metrics["train_loss"], fitted.metrics["val_loss"]) == (best.train_loss, best.val_loss)
+
+    def test_a_split_in_time_is_said(self, synthetic, recorder):
+        watching = recorder()
+        fitted = trained("baseline", [synthetic(0)], watching, epochs=1)
+        assert any(message.startswith("Split in time") for _, message in watching.lines)
+        assert fitted.bundle.metadata["by_time"] is True
+
+    def test_early_stopping_happens_only_on_demand_and_is_said(self, synthetic, recorder):
+        watching = recorder()
+        trained("baseline", [synthetic(0)], watching, epochs=200, patience=2, learning_rate=0.1)
+        last = watching.epochs[-1].epoch
+        assert last < 200
+        assert any(message.startswith(f"Early stopping after epoch {last} of 200") for _, message in watching.lines)
+
+    def test_writes_nothing_beside_the_checkpoint(self, synthetic, recorder, tmp_path, monkeypatch, capfd):
+        monkeypatch.chdir(tmp_path)
+        trained("baseline", [synthetic(0)], recorder(), epochs=2, checkpoint_dir=tmp_path / "kept")
+        assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+        assert [path.name for path in (tmp_path / "kept").iterdir()] == ["last.ckpt"]
+        assert "GPU" not in "".join(capfd.readouterr())
+
+    def test_pictures_are_png(self, synthetic, recorder):
+        figures = trained("baseline", [synthetic(0)], recorder(), epochs=2).figures
+        assert set(figures) == {"loss.png", "soh.png", "rul.png", "reliability.png"}
+        assert all(content.startswith(b"\x89PNG") for content in figures.values())
+
+
+class TestRepeating:
+    @pytest.mark.parametrize("algorithm", ALGORITHMS)
+    def test_the_same_seed_gives_the_same_numbers(self, algorithm, synthetic, recorder):
+        first, second = (trained(algorithm, [synthetic(0)], recorder(), epochs=3, seed=5) for _ in range(2))
+        assert losses(first.epochs) == losses(second.epochs)
+        assert first.bundle.predict([synthetic(0).features]) == second.bundle.predict([synthetic(0).features])
+
+    def test_another_seed_gives_others(self, synthetic, recorder):
+        first, second = (trained("bilstm", [synthetic(0)], recorder(), epochs=2, seed=seed) for seed in (1, 2))
+        assert losses(first.epochs) != losses(second.epochs)
+
+    def test_leaves_torch_as_it_was(self, synthetic, recorder):
+        torch.manual_seed(3)
+        expected = torch.rand(3)
+        torch.manual_seed(3)
+        threads = torch.get_num_threads()
+        trained("bilstm", [synthetic(0)], recorder(), epochs=1)
+        assert torch.equal(torch.rand(3), expected)
+        assert torch.get_num_threads() == threads
+
+
+class TestStopping:
+    def test_takes_effect_at_the_next_batch(self, synthetic, recorder):
+        # 105 windows make 4 batches of 32; asked before each one, the 7th answer is yes
+        watching = recorder(stop_after=6)
+        with pytest.raises(Stopped):
+            trained("bilstm", [synthetic(0)], watching, epochs=100)
+        assert watching.batches == 7
+        assert len(watching.epochs) == 1
+
+
+class TestResuming:
+    @pytest.mark.parametrize("algorithm", ALGORITHMS)
+    def test_goes_on_to_the_same_numbers(self, algorithm, synthetic, recorder, tmp_path):
+        cells = [synthetic(0)]
+        whole = trained(algorithm, cells, recorder(), epochs=6)
+        with pytest.raises(Stopped):
+            trained(algorithm, cells, recorder(stop_after=14), epochs=6, checkpoint_dir=tmp_path)
+        watching = recorder()
+        resumed = trained(algorithm, cells, watching, epochs=6, checkpoint_dir=tmp_path)
+        assert watching.epochs[0].epoch == 4
+        assert losses(resumed.epochs) == losses(whole.epochs)
+        assert resumed.bundle.predict([cells[0].features]) == whole.bundle.predict([cells[0].features])
+
+    def test_a_run_that_was_complete_is_only_judged_again(self, synthetic, recorder, tmp_path):
+        first = trained("baseline", [synthetic(0)], recorder(), epochs=3, checkpoint_dir=tmp_path)
+        watching = recorder()
+        again = trained("baseline", [synthetic(0)], watching, epochs=3, checkpoint_dir=tmp_path)
+        assert watching.epochs == []
+        assert again.metrics == first.metrics
+
+    @pytest.mark.parametrize("change", [{"learning_rate": 0.01}, {"epochs": 3}])
+    def test_a_checkpoint_of_another_run_is_not_taken(self, change, synthetic, recorder, tmp_path):
+        trained("baseline", [synthetic(0)], recorder(), epochs=2, checkpoint_dir=tmp_path)
+        watching = recorder()
+        trained("baseline", [synthetic(0)], watching, **{"epochs": 2, **change}, checkpoint_dir=tmp_path)
+        assert watching.epochs[0].epoch == 1
+
+
+class TestTroubledData:
+    def test_too_short_a_battery_is_named(self, synthetic, recorder):
+        whole = synthetic(0)
+        short = History("battery 7", whole.cycle_index[:1], whole.features[:1], whole.soh[:1], whole.rul[:1])
+        with pytest.raises(UnusableData, match="battery 7: 1 of its 1 cycles"):
+            trained("baseline", [short], recorder())
+
+    def test_a_batch_larger_than_the_set_is_the_set(self, synthetic, recorder):
+        watching = recorder()
+        trained("baseline", [synthetic(0)], watching, epochs=2, batch_size=5000)
+        assert watching.batches == 2
+
+    @pytest.mark.parametrize("algorithm", ALGORITHMS)
+    def test_a_constant_and_an_always_missing_feature_do_no_harm(self, algorithm, synthetic, recorder):
+        cell = synthetic(0)
+        features = np.array(cell.features)
+        features[:, 0], features[:, 1] = 3.3, np.nan
+        odd = History(cell.cell, cell.cycle_index, features, cell.soh, cell.rul)
+        fitted = trained(algorithm, [odd], recorder(), epochs=3)
+        assert fitted.metrics["soh_mae"] < 0.5 * fitted.metrics["soh_mae_training_mean"]
+
+    @pytest.mark.parametrize("algorithm", ALGORITHMS)
+    def test_cells_that_outlived_their_records_still_teach(self, algorithm, synthetic, recorder):
+        young = []
+        for seed in range(3):
+            cell = synthetic(seed)
+            young.append(
+                History(cell.cell, cell.cycle_index[:60], cell.features[:60], cell.soh[:60], np.full(60, np.nan))
+            )
+        fitted = trained(algorithm, young, recorder(), epochs=40, learning_rate=0.01)
+        first = fitted.bundle.predict([young[0].features[:1]], [young[0].cycle_index[:1]])[0]
+        assert first.rul > 30  # it lived 59 cycles more
+        assert first.rul_interval is None
+        assert any("end of life" in warning for warning in first.warnings)
+
+    def test_a_loss_that_is_no_number_is_an_error_that_says_what_to_try(self, synthetic, recorder, monkeypatch):
+        monkeypatch.setattr("models.lightning_modules.data_loss", lambda out, _: out.sum() * float("nan"))
+        with pytest.raises(TrainingFailed, match=r"epoch 1; a learning rate below 0\.001 may help"):
+            trained("baseline", [synthetic(0)], recorder(), epochs=2)
+
+    def test_hyperparameters_of_another_algorithm_are_refused(self, synthetic, recorder):
+        with pytest.raises(ValueError, match="'bilstm' is not trained with BaselineHyperparameters"):
+            fit("bilstm", HYPERPARAMETERS["baseline"](), [synthetic(0)], observer=recorder())
