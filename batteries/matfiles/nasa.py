@@ -93,9 +93,9 @@ def _operations(operations: Struct, report: list[str]) -> Iterator[Operation]:
     for at in range(operations.count):
         operation = operations.element(at)
         kind = (text(operation["type"]) or "").lower()
-        data = operation["data"]
         if kind not in {"charge", "discharge"}:
             continue
+        data = operation["data"]
         if not isinstance(data, Struct) or data.count != 1:
             report.append(f"operation {at + 1} ({kind}) has no data: left out")
             continue
