@@ -41,10 +41,10 @@ def wait_for(condition: Callable[[], T], within: float, what: str, every: float 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Every test of the real stack goes to one xdist worker, so that a run has one stack."""
+    """Tests that share a server go to one xdist worker (``--dist loadgroup``), so that a run starts it once."""
     for item in items:
-        if "stack" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("stack"))
+        for server in {"stack", "mlflow_server"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.xdist_group(server))
 
 
 @pytest.fixture(scope="session")
@@ -87,6 +87,33 @@ def free_ports() -> Callable[[int], list[int]]:
         return ports
 
     return take
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory, free_ports: Callable[[int], list[int]]) -> Iterator[str]:
+    """Base URL of a real MLflow server with SQLite and a folder of artifacts, as the embedded stack runs it."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    (port,) = free_ports(1)
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--serve-artifacts"]
+    command += ["--artifacts-destination", str(folder / "artifacts")]
+    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    log, url = folder / "log", f"http://127.0.0.1:{port}"
+    with log.open("wb") as output:
+        server = subprocess.Popen(  # a group of its own: it starts workers
+            command, env=os.environ | quiet, stdout=output, stderr=output, start_new_session=True, cwd=folder
+        )
+
+    def healthy() -> bool:
+        assert server.poll() is None, log.read_text()
+        return answers(f"{url}/health")
+
+    try:
+        wait_for(healthy, 90, "MLflow healthy")
+        yield url
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(20)
 
 
 @dataclass(frozen=True)

@@ -47,8 +47,8 @@ class TestReading:
         for cycle in cycles(nasa_cells["B0005"])[:5]:
             assert len(cycle["voltage"]) == len(cycle["current"]) == len(cycle["temperature"]) > 100
             current = np.array(cycle["current"], dtype=float)
-            assert np.nanmax(current) == pytest.approx(1.5, abs=0.1)  # charged at 1.5 A
-            assert np.nanmin(current) == pytest.approx(-2.0, abs=0.1)  # discharged at 2 A
+            assert np.median(current[current > 1]) == pytest.approx(1.5, abs=0.05)  # charged at 1.5 A, then less
+            assert np.median(current[current < -1]) == pytest.approx(-2.0, abs=0.05)  # discharged at 2 A
             assert np.nanmin(np.array(cycle["voltage"], dtype=float)) > 2.0
 
     def test_both_file_versions_of_b0006_give_the_same_battery(self, api, nasa, nasa_cells, cycles):
@@ -80,9 +80,9 @@ class TestLearning:
         # mean SoH of one cell errs on another by at least this much.
         soh = {name: np.clip(recorded_capacities(nasa(name)) / NOMINAL_AH, 0, 1) for name in nasa_cells}
         errors = [np.abs(soh[test] - soh[train].mean()).mean() for test in soh for train in soh if test != train]
-        assert metrics["soh_mae"] < min(errors)
-        assert metrics["soh_mae"] < metrics["soh_mae_training_mean"]
-        assert min(errors) - 0.01 < metrics["soh_mae_training_mean"] < max(errors) + 0.01
+        assert metrics["final_soh_mae"] < min(errors)
+        assert metrics["final_soh_mae"] < metrics["final_soh_mae_training_mean"]
+        assert min(errors) - 0.01 < metrics["final_soh_mae_training_mean"] < max(errors) + 0.01
 
     def test_the_loss_fell(self, job, api):
         metrics = api.get(f"/training-jobs/{job['id']}/metrics")
