@@ -15,7 +15,6 @@ from store.session import transaction
 from store.settings import get_settings
 
 LOCK = "lock"
-LOCK_WITHIN_S = 10.0  # an earlier process of the job may be ending
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ def claim(job_id: int) -> Claim | None:
 
 
 @contextmanager
-def held(job_id: int, within_s: float = LOCK_WITHIN_S) -> Iterator[bool]:
+def held(job_id: int, within_s: float) -> Iterator[bool]:
     """Hold the job's lock; False when another living process has it. The system lets go of a dead process's lock."""
     path = folder(job_id) / LOCK
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -18,6 +18,7 @@ def run() -> list[int]:
 
     A challenger has its champion's hyperparameters and name, and becomes champion by the usual rule.
     """
+    version_data()
     with reading() as session:
         due = [algorithm for algorithm in HYPERPARAMETERS if is_due(session, algorithm)]
     if not due:
@@ -38,17 +39,25 @@ def run() -> list[int]:
         ]
 
 
+def version_data() -> None:
+    """Version what is not versioned yet, so that new data is known by another hash."""
+    with reading() as session:
+        behind = data_versions.is_behind(session)
+    if behind:
+        from store import versions
+
+        versions.version_everything(push=False)  # the flow version-data pushes
+
+
 def is_due(session: Session, algorithm: str) -> bool:
     """Whether the algorithm has a model, none of the newest data, and no job that would make one."""
-    if not session.scalar(select(exists().where(Battery.id.is_not(None)))):
+    if session.scalar(select(Battery.id).limit(1)) is None:
         return False
     of_algorithm = (Model.algorithm == algorithm, Model.deleted_at.is_(None))
     if not session.scalar(select(exists().where(*of_algorithm))):
         return False
     if session.scalar(select(exists().where(Job.algorithm == algorithm, Job.status.in_(LIVE)))):
         return False
-    if data_versions.is_behind(session):
-        return True
     newest = data_versions.newest(session)
     if newest is None:
         return False

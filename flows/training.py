@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Outcome = Literal["succeeded", "failed", "stopped", "left"]
 
+LOCK_WITHIN_S = 10.0  # an earlier process of the job may be ending
 EXPECTED = (UnusableData, TrainingFailed, MissingBatteries)  # their messages are made for the user
 
 
@@ -47,7 +48,7 @@ def run(job_id: int, step: Step = directly) -> Outcome:
     ``left``: the job was over, or another living process trains it. A failure or a stop is an outcome too: the job's
     row and events say it. What ends this process (a signal) leaves the job running, for another one to resume.
     """
-    with claiming.held(job_id) as ours:
+    with claiming.held(job_id, LOCK_WITHIN_S) as ours:
         if not ours:
             return "left"
         claim = claiming.claim(job_id)

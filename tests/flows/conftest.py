@@ -1,0 +1,146 @@
+"""A home with synthetic batteries, and a real MLflow server for what is trained on them."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from batteries.samples import synthetic_cell, write_mat
+from models.hyperparameters import HYPERPARAMETERS
+from store import imports, jobs, migrations, session
+from store.descriptions import Description
+from store.session import reading, transaction
+from store.settings import Settings, get_settings
+from store.tables import Job, JobEvent
+
+SILENT = {
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DVC_NO_ANALYTICS": "1",
+}
+
+
+def start(command: list[str], log: Path, **environment: str) -> "subprocess.Popen[bytes]":
+    """A server in a process group of its own, since it may start workers."""
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", *command],
+            env={**os.environ, **SILENT, **environment},
+            cwd=log.parent,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+
+
+def end(server: "subprocess.Popen[bytes]") -> None:
+    """End the server with all it started."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(server.pid, number)
+            server.wait(timeout=20)
+        except (ProcessLookupError, subprocess.TimeoutExpired):
+            continue
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory, free_ports, eventually) -> Iterator[str]:
+    """A real MLflow server with an empty registry; its URL."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    [port] = free_ports(1)
+    address = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    stores = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", f"{folder}/artifacts"]
+    server = start(["mlflow", "server", *address, *stores], folder / "log")
+    url = f"http://127.0.0.1:{port}"
+
+    def healthy() -> bool:
+        assert server.poll() is None, (folder / "log").read_text()
+        try:
+            return requests.get(f"{url}/health", timeout=2).ok
+        except requests.RequestException:
+            return False
+
+    try:
+        eventually(healthy, 90, "MLflow's server healthy")
+        yield url
+    finally:
+        end(server)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlflow_server: str) -> Iterator[Settings]:
+    """Settings of a home of its own with a migrated SQLite, on the MLflow server."""
+    for name in [name for name in os.environ if name.startswith("BATTERY_") and name != "BATTERY_SHARED_DATA"]:
+        monkeypatch.delenv(name)
+    for name, value in SILENT.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("BATTERY_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("BATTERY_MLFLOW_URL", mlflow_server)
+    get_settings.cache_clear()
+    migrations.upgrade()
+    yield get_settings()
+    session.reset()
+    get_settings.cache_clear()
+
+
+@pytest.fixture
+def battery(home: Settings, tmp_path: Path) -> Callable[..., int]:
+    """Import a synthetic cell; its id."""
+
+    def add(seed: int = 0, cycles: int = 60) -> int:
+        path = tmp_path / f"{seed}.mat"
+        write_mat(synthetic_cell(cycles=cycles, seed=seed), path)
+        with imports.incoming() as folder:
+            received = folder / "received.upload"
+            shutil.copyfile(path, received)
+            return imports.import_upload(received, path.name, Description(nominal_capacity=1.1)).id
+
+    return add
+
+
+@pytest.fixture
+def submit() -> Callable[..., int]:
+    """Insert a queued job; its id."""
+
+    def insert(battery_ids: list[int], algorithm: str = "baseline", **chosen: object) -> int:
+        hyperparameters = HYPERPARAMETERS[algorithm](**{"epochs": 2, "ensemble_size": 1, **chosen})
+        with transaction() as rows:
+            return jobs.create(
+                rows,
+                algorithm=algorithm,
+                battery_ids=battery_ids,
+                hyperparams=hyperparameters.model_dump(),
+                total_epochs=hyperparameters.epochs,
+            ).id
+
+    return insert
+
+
+@pytest.fixture
+def job() -> Callable[[int], Job]:
+    """The job's row as it is now."""
+
+    def read(job_id: int) -> Job:
+        with reading() as rows:
+            return rows.get_one(Job, job_id)
+
+    return read
+
+
+@pytest.fixture
+def events() -> Callable[[int], list[JobEvent]]:
+    """Every event of a job, in order."""
+
+    def read(job_id: int) -> list[JobEvent]:
+        with reading() as rows:
+            return jobs.events_after(rows, job_id)
+
+    return read

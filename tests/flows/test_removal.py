@@ -1,0 +1,42 @@
+import pytest
+import requests
+
+from flows import removal, training
+from models.registry import Registry
+from store import models as model_rows
+from store.session import reading, transaction
+from store.tables import Model
+
+
+@pytest.fixture
+def model(battery, submit) -> Model:
+    assert training.run(submit([battery()])) == "succeeded"
+    with reading() as rows:
+        [row] = rows.query(Model)
+    return row
+
+
+def status_of_weights(home, model: Model) -> int:
+    address = f"{home.mlflow}/api/2.0/mlflow-artifacts/artifacts/{model.artifact_path}"
+    return requests.get(address, timeout=10).status_code
+
+
+class TestRun:
+    def test_a_deleted_model_leaves_the_registry_with_its_weights(self, home, model):
+        assert status_of_weights(home, model) == 200
+        with transaction() as rows:
+            model_rows.mark_deleted(rows.get_one(Model, model.id))
+        assert removal.run(model.id)
+        registry = Registry(home.mlflow, home.var / "reading")
+        assert registry.client.search_model_versions(f"run_id = '{model.mlflow_run_id}'") == []
+        assert status_of_weights(home, model) == 404
+
+    def test_twice_is_fine(self, model):
+        with transaction() as rows:
+            model_rows.mark_deleted(rows.get_one(Model, model.id))
+        assert removal.run(model.id)
+        assert removal.run(model.id)
+
+    def test_a_model_that_is_not_deleted_stays(self, home, model):
+        assert not removal.run(model.id)
+        assert status_of_weights(home, model) == 200

@@ -1,0 +1,217 @@
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+import requests
+
+from flows import claiming, training
+from models.registry import Registry
+from store import jobs
+from store.session import reading, transaction
+from store.tables import Model
+
+
+@pytest.fixture
+def registry(home) -> Registry:
+    return Registry(home.mlflow, home.var / "reading")
+
+
+@pytest.fixture
+def versions_of(registry):
+    """Registered versions that came of a run of MLflow."""
+    return lambda run_id: registry.client.search_model_versions(f"run_id = '{run_id}'")
+
+
+@pytest.fixture
+def models():
+    """Rows of all models."""
+
+    def read() -> list[Model]:
+        with reading() as rows:
+            return list(rows.query(Model))
+
+    return read
+
+
+class TestRun:
+    def test_a_job_becomes_a_model_in_the_registry_and_among_the_rows(
+        self, home, battery, submit, job, events, models, registry, versions_of
+    ):
+        job_id = submit([battery(seed=1), battery(seed=2)])
+        assert training.run(job_id) == "succeeded"
+
+        row = job(job_id)
+        [model] = models()
+        assert (row.status, row.progress, row.current_epoch, row.model_id) == ("succeeded", 1.0, 2, model.id)
+        assert row.mlflow_run_id == model.mlflow_run_id
+        [version] = versions_of(row.mlflow_run_id)
+        assert (version.name, version.version) == ("baseline", model.mlflow_version)
+
+        weights = requests.get(f"{home.mlflow}/api/2.0/mlflow-artifacts/artifacts/{model.artifact_path}", timeout=10)
+        assert (len(weights.content), hashlib.sha256(weights.content).hexdigest()) == (model.file_size, model.sha256)
+
+        run = registry.client.get_run(row.mlflow_run_id)
+        assert run.info.status == "FINISHED"
+        assert run.data.tags["battery.data_version"] == model.data_version
+        assert [metric.step for metric in registry.client.get_metric_history(run.info.run_id, "train_loss")] == [1, 2]
+        assert not claiming.folder(job_id).exists()
+
+    def test_its_events_tell_the_whole_story_in_order(self, battery, submit, events):
+        job_id = submit([battery(seed=1)])
+        training.run(job_id)
+        told = events(job_id)
+        epochs = [event.payload["current_epoch"] for event in told if event.type == "progress"]
+        assert epochs == [0, 1, 2]
+        assert told[-1].type == "complete"
+        assert set(told[-1].payload["final_metrics"]) == {"train_loss", "val_loss"}
+        said = " / ".join(event.payload["message"] for event in told if event.type == "log")
+        for part in ("Data version", "Split", "Device", "Held out", "Registered as"):
+            assert part in said
+
+    def test_a_job_that_is_over_is_left_alone(self, battery, submit, events):
+        job_id = submit([battery()])
+        with transaction() as rows:
+            jobs.request_stop(rows, job_id)
+        before = len(events(job_id))
+        assert training.run(job_id) == "left"
+        assert len(events(job_id)) == before
+        assert not claiming.folder(job_id).exists()
+
+    def test_a_job_that_another_process_trains_is_left_alone(self, battery, submit, job, monkeypatch):
+        monkeypatch.setattr(training, "LOCK_WITHIN_S", 0.0)
+        job_id = submit([battery()])
+        with claiming.held(job_id, within_s=0) as ours:
+            assert ours
+            assert training.run(job_id) == "left"
+        assert job(job_id).status == "queued"
+
+
+class TestFailing:
+    def test_useless_data_fail_the_job_with_a_reason_that_names_the_battery(self, battery, submit, job, events, models):
+        battery_id = battery(cycles=3)
+        job_id = submit([battery_id])
+        assert training.run(job_id) == "failed"
+        row = job(job_id)
+        assert row.status == "failed"
+        assert f"battery {battery_id}" in row.error_message
+        told = events(job_id)
+        assert told[-1].type == "error"
+        lines = {event.payload["level"]: event.payload["message"] for event in told if event.type == "log"}
+        assert lines["ERROR"] == row.error_message
+        assert "Traceback" in lines["DEBUG"]
+        assert models() == []
+        assert not claiming.folder(job_id).exists()
+
+    def test_a_battery_deleted_meanwhile_fails_the_job(self, battery, submit, job):
+        job_id = submit([battery(), 99])
+        assert training.run(job_id) == "failed"
+        assert job(job_id).error_message == "deleted before training started: battery 99"
+
+    def test_a_failure_after_training_closes_the_run_as_failed(self, battery, submit, job, registry, models):
+        def step(name, work):
+            if name == "register":
+                raise OSError("the disk is full")
+            return work()
+
+        job_id = submit([battery()])
+        assert training.run(job_id, step) == "failed"
+        row = job(job_id)
+        assert "the disk is full" in row.error_message
+        assert registry.client.get_run(row.mlflow_run_id).info.status == "FAILED"
+        assert models() == []
+
+
+class TestStopping:
+    def test_training_ends_and_registers_nothing(
+        self, battery, submit, job, events, models, registry, versions_of, eventually
+    ):
+        job_id = submit([battery(seed=1), battery(seed=2)], epochs=10_000)
+
+        def stop_after_two_epochs() -> None:
+            eventually(lambda: job(job_id).current_epoch >= 2, 60, "the second epoch", every=0.02)
+            with transaction() as rows:
+                jobs.request_stop(rows, job_id)
+
+        user = threading.Thread(target=stop_after_two_epochs)
+        user.start()
+        outcome = training.run(job_id)
+        user.join()
+        assert outcome == "stopped"
+        row = job(job_id)
+        assert row.status == "stopped"
+        assert events(job_id)[-1].type == "error"
+        assert registry.client.get_run(row.mlflow_run_id).info.status == "KILLED"
+        assert (versions_of(row.mlflow_run_id), models()) == ([], [])
+        assert not claiming.folder(job_id).exists()
+
+    @pytest.mark.parametrize("moment", ["register", "complete"])
+    def test_at_the_last_moment_takes_everything_back(
+        self, moment, battery, submit, job, models, registry, versions_of
+    ):
+        batteries = [battery(seed=3), battery(seed=4)]
+        assert training.run(submit(batteries)) == "succeeded"
+        [before] = models()
+        registry.set_alias("baseline", "champion", before.mlflow_version)
+        job_id = submit(batteries, batch_size=16)
+
+        def step(name, work):
+            if name == moment:
+                for version in versions_of(job(job_id).mlflow_run_id):  # whichever was better: now it serves
+                    registry.set_alias("baseline", "champion", version.version)
+                with transaction() as rows:
+                    assert jobs.request_stop(rows, job_id)
+            return work()
+
+        assert training.run(job_id, step) == "stopped"
+        row = job(job_id)
+        assert (row.status, row.model_id) == ("stopped", None)
+        assert registry.client.get_run(row.mlflow_run_id).info.status == "KILLED"
+        assert versions_of(row.mlflow_run_id) == []
+        assert [model.id for model in models()] == [before.id]
+        assert registry.champion("baseline") == before.mlflow_version
+
+
+class TestResuming:
+    def test_a_killed_process_is_taken_over_at_its_last_epoch(self, battery, submit, job, events, models, eventually):
+        job_id = submit([battery(seed=1, cycles=150), battery(seed=2, cycles=150)], epochs=80)
+        command = [sys.executable, "-c", f"from flows import training; training.run({job_id})"]
+        first = subprocess.Popen(command, env=os.environ.copy(), start_new_session=True)
+        try:
+            eventually(lambda: job(job_id).current_epoch >= 5, 90, "five epochs", every=0.02)
+        finally:
+            os.killpg(first.pid, signal.SIGKILL)
+            first.wait()
+        reached = job(job_id).current_epoch
+        assert (job(job_id).status, reached < 80) == ("running", True)
+
+        assert training.run(job_id) == "succeeded"
+        told = events(job_id)
+        epochs = [event.payload["current_epoch"] for event in told if "train_loss" in event.payload]
+        assert epochs == list(range(1, 81))
+        assert any("Resuming" in event.payload.get("message", "") for event in told)
+        assert len(models()) == 1
+
+    def test_a_crash_between_registration_and_row_registers_once(self, battery, submit, job, models, versions_of):
+        class Killed(BaseException):
+            pass
+
+        def step(name, work):
+            done = work()
+            if name == "promote":
+                raise Killed
+            return done
+
+        job_id = submit([battery(seed=5), battery(seed=6)])
+        with pytest.raises(Killed):
+            training.run(job_id, step)
+        assert job(job_id).status == "running"
+        assert claiming.folder(job_id).exists()
+
+        assert training.run(job_id) == "succeeded"
+        assert len(versions_of(job(job_id).mlflow_run_id)) == 1
+        [model] = models()
+        assert job(job_id).model_id == model.id
