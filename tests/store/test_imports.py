@@ -63,7 +63,10 @@ class TestImportUpload:
         assert (count(Battery), tree(database.data), list((database.data / ".incoming").iterdir())) == (0, [], [])
 
     def test_a_failing_insert_leaves_no_files(self, database, upload, monkeypatch, tree):
-        def fail(*_: object) -> None:
+        move = files.move_into_place
+
+        def fail(moves: dict[Path, Path]) -> None:
+            move(dict(list(moves.items())[:2]))
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(files, "move_into_place", fail)

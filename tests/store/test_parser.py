@@ -1,5 +1,6 @@
 import resource
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -90,8 +91,10 @@ class TestLimits:
             "time.sleep(100)"
         )
         endless(tmp_path, monkeypatch, code)
+        started = time.monotonic()
         message = fails(limited(parser_cpu_s=1), mat, tmp_path / "out", UnreadableFile)
         assert message == "Reading the file takes longer than 3 s"
+        assert time.monotonic() - started < 50
         child = int(note.read_text())
         assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
 

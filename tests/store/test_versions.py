@@ -157,6 +157,26 @@ class TestAtOnce:
         assert [status for *_, status in endings] == [0] * 6, endings
         assert {output for output, *_ in endings} == {f"{version_now().dvc_hash}\n"}
 
+    def test_a_change_between_the_look_and_the_stamp_waits(self, home, upload, monkeypatch):
+        upload()
+        real, looks = versions.add, []
+        changing = threading.Thread(target=update_battery, args=(1,), kwargs={"chemistry": "LFP"})
+
+        def add() -> versions.Added:
+            added = real()
+            looks.append(added)
+            if len(looks) == 2:  # the one that counts
+                changing.start()
+                changing.join(1.0)  # it must not get through meanwhile
+            return added
+
+        monkeypatch.setattr(versions, "add", add)
+        version_now()
+        changing.join()
+        assert len(looks) == 2
+        assert stamps() == {1: None}
+        assert check_stamps(home) == []
+
     def test_a_stamp_always_tells_the_truth(self, home, upload):
         """While batteries come, change and go, whoever is stamped is in that version as it was stamped."""
         over = threading.Event()
