@@ -5,7 +5,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -28,27 +29,33 @@ SILENT = {
 }
 
 
-def start(command: list[str], log: Path, **environment: str) -> "subprocess.Popen[bytes]":
-    """A server in a process group of its own, since it may start workers."""
+@contextmanager
+def running(command: list[str], log: Path, environment: Mapping[str, str]) -> "Iterator[subprocess.Popen[bytes]]":
+    """A Python module as a server, in a process group of its own; ended with all it started."""
     with log.open("wb") as output:
-        return subprocess.Popen(
+        server = subprocess.Popen(
             [sys.executable, "-m", *command],
-            env={**os.environ, **SILENT, **environment},
+            env={**environment, **SILENT},
             cwd=log.parent,
             stdout=output,
             stderr=output,
             start_new_session=True,
         )
+    try:
+        yield server
+    finally:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.killpg(server.pid, number)
+                server.wait(timeout=30)
+            except (ProcessLookupError, subprocess.TimeoutExpired):
+                continue
 
 
-def end(server: "subprocess.Popen[bytes]") -> None:
-    """End the server with all it started."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(server.pid, number)
-            server.wait(timeout=20)
-        except (ProcessLookupError, subprocess.TimeoutExpired):
-            continue
+@pytest.fixture(scope="session")
+def servers() -> Callable[..., AbstractContextManager["subprocess.Popen[bytes]"]]:
+    """Run a server while a block lasts."""
+    return running
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +65,6 @@ def mlflow_server(tmp_path_factory, free_ports, eventually) -> Iterator[str]:
     [port] = free_ports(1)
     address = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     stores = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", f"{folder}/artifacts"]
-    server = start(["mlflow", "server", *address, *stores], folder / "log")
     url = f"http://127.0.0.1:{port}"
 
     def healthy() -> bool:
@@ -68,11 +74,9 @@ def mlflow_server(tmp_path_factory, free_ports, eventually) -> Iterator[str]:
         except requests.RequestException:
             return False
 
-    try:
+    with running(["mlflow", "server", *address, *stores], folder / "log", os.environ) as server:
         eventually(healthy, 90, "MLflow's server healthy")
         yield url
-    finally:
-        end(server)
 
 
 @pytest.fixture
