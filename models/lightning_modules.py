@@ -5,7 +5,7 @@ The whole set lies on the device as tensors; a batch is a tensor of row numbers.
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import lightning.pytorch as pl
@@ -35,10 +35,10 @@ class Tensors:
     targets: Targets
 
     @staticmethod
-    def of(windows: Windows, scale: TargetScale, device: torch.device) -> "Tensors":
-        """Move windows to the device."""
+    def of(windows: Windows, scale: TargetScale) -> "Tensors":
+        """Standardise windows' targets; on the CPU."""
         soh, rul, bound = (
-            torch.tensor(values, dtype=torch.float32, device=device)
+            torch.tensor(values, dtype=torch.float32)
             for values in (
                 (windows.soh - scale.soh_mean) / scale.soh_std,
                 windows.rul / scale.rul_scale,
@@ -46,11 +46,16 @@ class Tensors:
             )
         )
         return Tensors(
-            x=torch.from_numpy(windows.x).to(device),
-            mask=torch.from_numpy(windows.mask).to(device),
-            cycle_index=torch.tensor(windows.cycle_index, dtype=torch.float32, device=device),
+            x=torch.from_numpy(windows.x),
+            mask=torch.from_numpy(windows.mask),
+            cycle_index=torch.tensor(windows.cycle_index, dtype=torch.float32),
             targets=Targets(soh, rul, bound),
         )
+
+    def to(self, device: torch.device) -> "Tensors":
+        """Move all of it."""
+        targets = Targets(*(getattr(self.targets, field.name).to(device) for field in fields(Targets)))
+        return Tensors(self.x.to(device), self.mask.to(device), self.cycle_index.to(device), targets)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -116,9 +121,7 @@ class HealthModule(pl.LightningModule):
         self.train_set, self.validation_set = train, validation
         self.families = families(feature_names)
         self.generator = Generator().manual_seed(hyperparameters.seed)
-        with torch.no_grad():
-            self.train_z = ensemble.scaler(train.x, train.mask, train.cycle_index)
-            self.validation_z = ensemble.scaler(validation.x, validation.mask, validation.cycle_index)
+        self.train_z, self.validation_z = train.x, validation.x
         self.train_losses, self.validation_losses = Losses(), Losses()
         self.past = History()
 
@@ -129,6 +132,15 @@ class HealthModule(pl.LightningModule):
     def val_dataloader(self) -> Batches:
         """All of validation, in a few large batches."""
         return Batches(len(self.validation_set), VALIDATION_CHUNK)
+
+    def on_fit_start(self) -> None:
+        """Put the whole set, scaled once, on the device."""
+        self.train_set, self.validation_set = (part.to(self.device) for part in (self.train_set, self.validation_set))
+        with torch.no_grad():
+            self.train_z, self.validation_z = (
+                self.ensemble.scaler(part.x, part.mask, part.cycle_index)
+                for part in (self.train_set, self.validation_set)
+            )
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW; the learning rate is set at the start of every epoch."""

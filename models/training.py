@@ -144,8 +144,7 @@ def _module(
     algorithm: str, hyperparameters: Hyperparameters, parts: Split, scale: TargetScale, names: Sequence[str]
 ) -> HealthModule:
     """Ensemble with its scaler and straight lines fitted, ready to learn."""
-    cpu = torch.device("cpu")
-    training, validation = Tensors.of(parts.train, scale, cpu), Tensors.of(parts.validation, scale, cpu)
+    training, validation = Tensors.of(parts.train, scale), Tensors.of(parts.validation, scale)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(hyperparameters.seed)
         ensemble = Ensemble(algorithm, hyperparameters, len(names))
