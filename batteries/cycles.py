@@ -9,6 +9,7 @@ Floats = NDArray[np.float64]
 
 SECONDS_PER_HOUR = 3600.0
 LOAD_SHARE = 0.02  # of the largest current: below it a sample is rest, whatever offset the instrument has
+PULSE_S = 60.0
 SMALLEST_RECORDED = 0.5  # of the integrated one; smaller is common, where the cycler counts to a higher cut-off voltage
 LARGEST_RECORDED = 1.2  # more than was drawn is not believed
 SMALLEST_SHARE = 0.15  # of the nominal capacity: a discharge below it says nothing about health (0.3 Ah for 2 Ah)
@@ -20,8 +21,9 @@ EARLY_CYCLES = 10
 def integrated_discharge_ah(cycle: Cycle) -> float | None:
     """Charge (Ah) drawn while the load was on; None without time, current or load.
 
-    Trapezoids of the discharge current between known samples. Rest after the cut-off adds nothing, because currents
-    within `LOAD_SHARE` of the largest one count as zero.
+    Trapezoids of the current between neighbouring samples under load. Currents within `LOAD_SHARE` of the largest one
+    are rest. An interval that begins or ends at rest counts only inside a pulsed load, where the load returns within
+    `PULSE_S`: nothing says when in that interval the load came on, and it may be hours long.
     """
     known = np.isfinite(cycle.time_s) & np.isfinite(cycle.current_a)
     time_s, current_a = cycle.time_s[known], cycle.current_a[known]
@@ -29,11 +31,22 @@ def integrated_discharge_ah(cycle: Cycle) -> float | None:
         return None
     load = np.maximum(-current_a, 0.0)
     load[load < LOAD_SHARE * np.abs(current_a).max()] = 0.0
-    steps = np.maximum(np.diff(time_s), 0.0)
-    steps[(load[1:] == 0.0) & (load[:-1] == 0.0)] = 0.0
     with np.errstate(over="ignore", invalid="ignore"):  # absurd numbers give an absurd capacity, which is not believed
+        steps = np.maximum(np.diff(time_s), 0.0)
+        steps[~_under_load(time_s, load > 0)] = 0.0
         charge = float(np.sum((load[1:] + load[:-1]) * steps)) / 2.0 / SECONDS_PER_HOUR
     return charge if charge > 0 else None
+
+
+def _under_load(time_s: Floats, loaded: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which of the (n - 1,) intervals lie between neighbouring samples under load, or between pulses of one."""
+    at = np.flatnonzero(loaded)
+    if at.size < 2:
+        return np.zeros(loaded.size - 1, dtype=bool)
+    together = (np.diff(at) == 1) | (np.diff(time_s[at]) <= PULSE_S)
+    inside = np.zeros(loaded.size - 1, dtype=bool)
+    inside[at[0] : at[-1]] = np.repeat(together, np.diff(at))
+    return inside
 
 
 def discharge_capacity_ah(cycle: Cycle, nominal_capacity_ah: float | None = None) -> float | None:

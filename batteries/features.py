@@ -132,9 +132,11 @@ def _features(samples: _Samples, nominal: float) -> Values:
     values: Values = {}
     if len(samples) >= 2:
         start = _load_start(samples, nominal)
-        charge = _charge_before(samples[:start], _scale_current(samples.current[:start], nominal))
+        before = samples[:start]
+        charging = before.current > CHARGING_SHARE * _scale_current(before.current, nominal)
+        charge = before[charging]
         if len(charge) >= MIN_SAMPLES:
-            values |= _charge_features(charge, samples[:start], nominal)
+            values |= _charge_features(charge, before, charging, nominal)
         if start < len(samples):
             values |= _discharge_features(samples, start, charge, nominal)
     return values
@@ -174,18 +176,14 @@ def _load_start(samples: _Samples, nominal: float) -> int:
     return len(samples)
 
 
-def _charge_before(samples: _Samples, scale: float) -> _Samples:
-    return samples[samples.current > CHARGING_SHARE * scale]
-
-
-def _charge_features(charge: _Samples, before: _Samples, nominal: float) -> Values:
-    """Features of the charge, its constant-current and its constant-voltage phase."""
+def _charge_features(charge: _Samples, before: _Samples, charging: NDArray[np.bool_], nominal: float) -> Values:
+    """Features of the charge, its constant-current and its constant-voltage phase. Pauses in it take no charge."""
     top = float(np.percentile(charge.voltage, 98))  # not the largest: single samples can be far off
     reached = np.flatnonzero(charge.voltage >= top - PHASE_STEP_V)
     limit_at = int(reached[0])
     constant = charge.current[: max(limit_at, 1)]
     rate = float(np.median(constant))
-    taken = cumulative_charge_ah(charge.time_s, charge.current)
+    taken = cumulative_charge_ah(before.time_s, before.current, charging)[charging]
     hours = (charge.time_s - charge.time_s[0]) / SECONDS_PER_HOUR
     values = {
         "charge_c_rate": rate / nominal,
@@ -195,7 +193,7 @@ def _charge_features(charge: _Samples, before: _Samples, nominal: float) -> Valu
         "charge_throughput": float(taken[-1]) / nominal,
         "charge_temperature_mean_c": weighted_mean(charge.temperature, time_weights(charge.time_s)),
         "charge_temperature_rise_c": rise(charge.temperature),
-        "charge_resistance_v": _step_resistance_ohm(before, charge) * nominal,
+        "charge_resistance_v": _step_resistance_ohm(before, int(np.argmax(charging))) * nominal,
         "cc_duration_h": float(hours[limit_at]),
         "cc_throughput": float(taken[limit_at]) / nominal,
     }
@@ -205,13 +203,12 @@ def _charge_features(charge: _Samples, before: _Samples, nominal: float) -> Valu
     return values
 
 
-def _step_resistance_ohm(before: _Samples, charge: _Samples) -> float:
+def _step_resistance_ohm(before: _Samples, first: int) -> float:
     """Step of the voltage over that of the current where the charge comes on, NaN where it begins the record."""
-    first = int(np.argmax(before.current == charge.current[0]))
     if not first:
         return np.nan
-    step_v = charge.voltage[0] - before.voltage[first - 1]
-    return float(step_v / (charge.current[0] - before.current[first - 1]))
+    step_v = before.voltage[first] - before.voltage[first - 1]
+    return float(step_v / (before.current[first] - before.current[first - 1]))
 
 
 def _below_top(phase: _Samples, taken: Floats, top: float) -> Values:

@@ -9,11 +9,16 @@ SECONDS_PER_HOUR = 3600.0
 ENTROPY_BINS = 10
 
 
-def cumulative_charge_ah(time_s: Floats, current_a: Floats) -> Floats:
-    """Charge (n,) in Ah up to each sample by trapezoids, NaN where a time is not known."""
+def cumulative_charge_ah(time_s: Floats, current_a: Floats, flowing: NDArray[np.bool_] | None = None) -> Floats:
+    """Charge (n,) in Ah up to each sample by trapezoids, NaN where a time is not known.
+
+    With `flowing` (n,) only intervals between two such samples count.
+    """
     if not np.isfinite(time_s).all():
         return np.full(time_s.size, np.nan)
     steps = np.maximum(np.diff(time_s), 0.0) / SECONDS_PER_HOUR
+    if flowing is not None:
+        steps = np.where(flowing[1:] & flowing[:-1], steps, 0.0)
     return np.append(0.0, np.cumsum((current_a[1:] + current_a[:-1]) / 2.0 * steps))
 
 

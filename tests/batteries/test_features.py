@@ -78,13 +78,23 @@ class TestValues:
         assert features["cv_share"] == pytest.approx(taken_ah / (1 + taken_ah), rel=0.05)
         assert unknown(features) >= {"load_v_100", "load_c_rate"}
 
+    def test_a_pause_in_the_charge_takes_no_charge(self, make_cycle):
+        cycle = make_cycle()
+        current = cycle.current_a.copy()
+        current[60] = 0.0
+        paused = replace(cycle, current_a=current, time_s=cycle.time_s + 36000.0 * (np.arange(len(cycle)) > 60))
+        # two of the 120 minutes lie beside the sample at rest
+        assert named(paused)["charge_throughput"] == pytest.approx(118 / 120)
+        assert named(paused)["charge_duration_h"] == pytest.approx(12.0)
+
     def test_a_load_of_the_cycler_before_the_charge_is_not_the_discharge(self, make_cycle):
         cycle = make_cycle()
         current = cycle.current_a.copy()
         current[1] = -3.4
         pulsed = named(replace(cycle, current_a=current))
         assert pulsed["load_v_100"] == pytest.approx(3.8)
-        assert pulsed["charge_throughput"] == pytest.approx(1.0, abs=0.01)
+        # the charge is whole but for the two of 120 minutes beside the pulse
+        assert pulsed["charge_throughput"] == pytest.approx(118 / 120)
 
     def test_a_single_voltage_far_off_does_not_move_the_limit(self, make_cycle):
         cycle = make_cycle()
