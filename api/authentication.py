@@ -33,6 +33,7 @@ PUBLIC = frozenset(
         ("GET", f"{BASE}/health"),
         ("GET", f"{BASE}/version"),
         ("GET", "/openapi.json"),
+        ("HEAD", "/openapi.json"),
         ("GET", "/docs"),
         ("GET", "/docs/start.js"),
         ("GET", "/docs/swagger-ui-bundle.js"),

@@ -78,7 +78,7 @@ class ErrorEnvelope(Schema):
 
 def errors(*statuses: int, authenticated: bool = True) -> dict[int | str, dict[str, Any]]:
     """The error responses of an operation, for ``responses=``; the ones of every call are added."""
-    everywhere = {401, 429, 500} if authenticated else {500}
+    everywhere = {401, 422, 429, 500} if authenticated else {500}
     return {status: _response(status) for status in sorted({*statuses, *everywhere})}
 
 

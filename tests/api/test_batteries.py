@@ -1,0 +1,254 @@
+"""Batteries over HTTP: uploads, pages, changes, removal."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BATTERY_KEYS = {
+    "id",
+    "filename",
+    "total_cycles",
+    "nominal_capacity",
+    "manufacturer",
+    "chemistry",
+    "created_at",
+    "updated_at",
+}
+TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z")
+
+
+def received(platform: Any) -> list[Path]:
+    """Every file below data/ and var/ that an upload could have left."""
+    home = platform.settings.home
+    return [path for path in home.rglob("*") if path.is_file() and path.suffix in {".mat", ".parquet", ".upload"}]
+
+
+class TestUpload:
+    def test_answers_201_with_what_the_file_and_the_form_say(self, platform: Any, mat_file: Path) -> None:
+        battery = platform.upload(mat_file, manufacturer="Severson", chemistry="LFP", nominal_capacity="1.1")
+        assert battery.keys() >= BATTERY_KEYS
+        assert battery["filename"] == "battery_cell_001.mat"
+        assert battery["total_cycles"] == 12
+        assert (battery["manufacturer"], battery["chemistry"], battery["nominal_capacity"]) == ("Severson", "LFP", 1.1)
+        assert TIMESTAMP.fullmatch(battery["created_at"])
+        assert TIMESTAMP.fullmatch(battery["updated_at"])
+
+    def test_asks_for_a_data_version_afterwards(self, platform: Any, mat_file: Path, eventually: Any) -> None:
+        platform.upload(mat_file)
+        eventually(lambda: platform.prefect.of("version-data/version-data"), 5, "version-data asked for")
+
+    def test_does_not_need_prefect_and_asks_again_when_it_is_back(
+        self, platform: Any, mat_file: Path, eventually: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("api.outbox.RETRY_S", 0.05)
+        platform.prefect.away = True
+        assert platform.upload(mat_file)["id"] == 1
+        assert platform.prefect.runs == {}
+        platform.prefect.away = False
+        platform.app.state.running.outbox.nudge()
+        eventually(lambda: platform.prefect.of("version-data/version-data"), 5, "version-data asked for again")
+
+    def test_without_a_file_is_422_and_names_the_field(self, platform: Any) -> None:
+        answer = platform.http.post("/api/v1/batteries", files={"other": ("x.txt", b"x")}, data={"manufacturer": "X"})
+        assert answer.status_code == 422
+        assert answer.json()["error"]["code"] == "MISSING_REQUIRED_FIELD"
+        assert answer.json()["error"]["details"][0]["field"] == "file"
+
+    def test_of_something_that_is_no_form_is_422(self, platform: Any) -> None:
+        answer = platform.http.post("/api/v1/batteries", json={"file": "x"})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (422, "VALIDATION_ERROR")
+
+    @pytest.mark.parametrize("value", ["-1", "0", "nan", "inf", "much"])
+    def test_with_an_impossible_nominal_capacity_is_422(self, platform: Any, mat_file: Path, value: str) -> None:
+        with mat_file.open("rb") as file:
+            answer = platform.http.post("/api/v1/batteries", files={"file": file}, data={"nominal_capacity": value})
+        assert answer.status_code == 422
+        assert answer.json()["error"]["details"][0]["field"] == "nominal_capacity"
+
+    def test_takes_empty_fields_as_left_out(self, platform: Any, mat_file: Path) -> None:
+        assert platform.upload(mat_file, nominal_capacity="", chemistry="  ")["total_cycles"] == 12
+
+    @pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n", os.urandom(4096), b"MATLAB 5.0 MAT-file" + bytes(200)])
+    def test_of_no_mat_file_is_400_and_leaves_nothing(self, platform: Any, content: bytes) -> None:
+        answer = platform.http.post("/api/v1/batteries", files={"file": ("battery.mat", content)})
+        assert answer.status_code == 400
+        error = answer.json()["error"]
+        assert (error["code"], error["message"]) == ("INVALID_FILE_FORMAT", "Unable to parse .mat file")
+        assert error["details"][0]["field"] == "file"
+        assert received(platform) == []
+        assert platform.http.get("/api/v1/batteries").json()["meta"]["total"] == 0
+
+    @pytest.mark.parametrize(
+        ("sent", "shown"),
+        [("../../x.mat", "x.mat"), (r"C:\data\x.mat", "x.mat"), ("b" * 300 + ".mat", "b" * 251 + ".mat")],
+    )
+    def test_never_takes_a_path_from_a_filename(self, platform: Any, mat_file: Path, sent: str, shown: str) -> None:
+        with mat_file.open("rb") as file:
+            answer = platform.http.post("/api/v1/batteries", files={"file": (sent, file)})
+        assert answer.json()["filename"] == shown
+
+
+class TestUploadLimit:
+    LIMIT = 100_000
+
+    @pytest.fixture
+    def small(self, make: Any) -> Any:
+        return make(max_upload_bytes=str(self.LIMIT)).sign_in()
+
+    def test_declared_too_large_is_413_before_any_byte_is_read(self, small: Any) -> None:
+        sent = []
+
+        def body() -> Any:
+            sent.append(1)
+            yield b"x" * 1000
+
+        headers = {"Content-Length": str(10 * self.LIMIT), "Content-Type": "multipart/form-data; boundary=b"}
+        answer = small.http.post("/api/v1/batteries", content=body(), headers=headers)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (413, "FILE_TOO_LARGE")
+
+    def test_file_one_byte_too_large_is_413_and_leaves_nothing(self, small: Any) -> None:
+        answer = small.http.post("/api/v1/batteries", files={"file": ("x.mat", bytes(self.LIMIT + 1))})
+        assert answer.status_code == 413
+        assert answer.json()["error"] == {
+            "code": "FILE_TOO_LARGE",
+            "message": f"The file is larger than {self.LIMIT} bytes",
+            "details": [{"field": "file", "issue": f"Larger than {self.LIMIT} bytes"}],
+            "trace_id": answer.headers["X-Request-ID"],
+        }
+        assert received(small) == []
+
+    def test_file_of_exactly_the_limit_is_read(self, small: Any) -> None:
+        answer = small.http.post("/api/v1/batteries", files={"file": ("x.mat", bytes(self.LIMIT))})
+        assert answer.json()["error"]["code"] == "INVALID_FILE_FORMAT"
+
+
+class TestList:
+    def test_pages_as_the_contract_has_them(self, platform: Any, mat_file: Path) -> None:
+        for maker in ("A", "A", "B"):
+            platform.upload(mat_file, manufacturer=maker)
+        first = platform.http.get("/api/v1/batteries", params={"page_size": 2}).json()
+        assert [battery["id"] for battery in first["items"]] == [1, 2]
+        assert first["meta"] == {"page": 1, "page_size": 2, "total": 3, "total_pages": 2}
+        past = platform.http.get("/api/v1/batteries", params={"page": 9}).json()
+        assert past == {"items": [], "meta": {"page": 9, "page_size": 20, "total": 3, "total_pages": 1}}
+        of_a = platform.http.get("/api/v1/batteries", params={"manufacturer": "A"}).json()
+        assert [battery["id"] for battery in of_a["items"]] == [1, 2]
+
+    @pytest.mark.parametrize("wrong", ["page=0", "page=x", "page_size=0", "page_size=101", f"page={10**30}"])
+    def test_out_of_range_is_422_with_the_field_named(self, platform: Any, wrong: str) -> None:
+        answer = platform.http.get(f"/api/v1/batteries?{wrong}")
+        assert answer.status_code == 422
+        assert answer.json()["error"]["code"] == "VALIDATION_ERROR"
+        assert answer.json()["error"]["details"][0]["field"] == wrong.split("=")[0]
+
+
+class TestRead:
+    @pytest.mark.parametrize("battery_id", [999, 0, -1, 10**12, 10**30])
+    def test_of_an_unknown_battery_is_404(self, platform: Any, battery_id: int) -> None:
+        answer = platform.http.get(f"/api/v1/batteries/{battery_id}")
+        assert answer.status_code == 404
+        assert answer.json()["error"]["code"] == "RESOURCE_NOT_FOUND"
+        assert answer.json()["error"]["message"] == f"Battery with ID {battery_id} not found"
+
+    def test_gives_what_the_upload_gave(self, platform: Any, mat_file: Path) -> None:
+        battery = platform.upload(mat_file)
+        assert platform.http.get(f"/api/v1/batteries/{battery['id']}").json() == battery
+
+
+class TestChange:
+    def test_of_one_field_leaves_the_others_and_moves_updated_at(self, platform: Any, mat_file: Path) -> None:
+        before = platform.upload(mat_file, manufacturer="Severson", chemistry="LFP")
+        answer = platform.http.patch("/api/v1/batteries/1", json={"chemistry": "NMC"})
+        after = answer.json()
+        assert answer.status_code == 200
+        assert (after["manufacturer"], after["chemistry"]) == ("Severson", "NMC")
+        assert after["created_at"] == before["created_at"]
+        assert after["updated_at"] > before["updated_at"]
+
+    def test_of_the_nominal_capacity_gives_new_soh(self, platform: Any, mat_file: Path) -> None:
+        platform.upload(mat_file, nominal_capacity="2.0")
+        first = platform.http.get("/api/v1/batteries/1/cycles").json()["items"][0]
+        assert platform.http.patch("/api/v1/batteries/1", json={"nominal_capacity": 4.0}).status_code == 200
+        second = platform.http.get("/api/v1/batteries/1/cycles").json()["items"][0]
+        assert second["id"] == first["id"]
+        assert second["soh"] == pytest.approx(first["capacity"] / 4.0, rel=1e-6)
+
+    @pytest.mark.parametrize(
+        ("changes", "field"),
+        [
+            ({"filename": "x"}, "filename"),
+            ({"nominal_capacity": -1}, "nominal_capacity"),
+            ({"manufacturer": "x" * 300}, "manufacturer"),
+            ({"chemistry": 5}, "chemistry"),
+        ],
+    )
+    def test_that_is_not_valid_is_422_with_the_field_named(
+        self, platform: Any, mat_file: Path, changes: dict[str, Any], field: str
+    ) -> None:
+        before = platform.upload(mat_file)
+        answer = platform.http.patch("/api/v1/batteries/1", json=changes)
+        assert answer.status_code == 422
+        assert answer.json()["error"]["details"][0]["field"] == field
+        assert platform.http.get("/api/v1/batteries/1").json() == before
+
+    def test_of_an_unknown_battery_is_404(self, platform: Any) -> None:
+        assert platform.http.patch("/api/v1/batteries/7", json={"chemistry": "NMC"}).status_code == 404
+
+
+class TestDelete:
+    def test_removes_rows_and_files(self, platform: Any, mat_file: Path) -> None:
+        platform.upload(mat_file)
+        assert len(received(platform)) == 2
+        answer = platform.http.delete("/api/v1/batteries/1")
+        assert (answer.status_code, answer.content) == (204, b"")
+        assert received(platform) == []
+        assert platform.http.get("/api/v1/batteries/1/cycles").status_code == 404
+        assert platform.http.delete("/api/v1/batteries/1").status_code == 404
+
+    def test_never_gives_its_id_to_another(self, platform: Any, mat_file: Path) -> None:
+        platform.upload(mat_file)
+        platform.http.delete("/api/v1/batteries/1")
+        assert platform.upload(mat_file)["id"] == 2
+
+    def test_while_a_job_uses_it_is_409(self, platform: Any, mat_file: Path) -> None:
+        platform.upload(mat_file)
+        job = platform.add_job([1])
+        answer = platform.http.delete("/api/v1/batteries/1")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (409, "RESOURCE_CONFLICT")
+        platform.event(job.id, "error", error_message="no")
+        assert platform.http.delete("/api/v1/batteries/1").status_code == 204
+
+
+class TestCycles:
+    def test_hold_equally_long_samples_and_labels(self, platform: Any, mat_file: Path) -> None:
+        platform.upload(mat_file, nominal_capacity="1.1")
+        page = platform.http.get("/api/v1/batteries/1/cycles", params={"page": 2, "page_size": 5}).json()
+        assert page["meta"] == {"page": 2, "page_size": 5, "total": 12, "total_pages": 3}
+        assert [cycle["cycle_index"] for cycle in page["items"]] == [6, 7, 8, 9, 10]
+        for cycle in page["items"]:
+            assert cycle["battery_id"] == 1
+            assert len(cycle["voltage"]) == len(cycle["current"]) == len(cycle["temperature"]) > 50
+            assert cycle["soh"] == pytest.approx(min(1.0, cycle["capacity"] / 1.1), rel=1e-6)
+
+    def test_count_down_to_the_first_below_the_end_of_life(self, platform: Any, mat_file: Path) -> None:
+        platform.upload(mat_file, nominal_capacity="1.1")
+        cycles = platform.http.get("/api/v1/batteries/1/cycles").json()["items"]
+        end = next(cycle["cycle_index"] for cycle in cycles if cycle["soh"] < 0.8)
+        assert [cycle["rul"] for cycle in cycles] == [max(end - cycle["cycle_index"], 0) for cycle in cycles]
+
+    def test_of_one_index(self, platform: Any, mat_file: Path) -> None:
+        platform.upload(mat_file)
+        page = platform.http.get("/api/v1/batteries/1/cycles", params={"cycle_index": 7}).json()
+        assert [cycle["cycle_index"] for cycle in page["items"]] == [7]
+        assert page["meta"]["total"] == 1
+        none = platform.http.get("/api/v1/batteries/1/cycles", params={"cycle_index": 700}).json()
+        assert (none["items"], none["meta"]["total"]) == ([], 0)
+
+    def test_of_a_fresh_cell_above_nominal_read_1(self, platform: Any, mat_file: Path) -> None:
+        platform.upload(mat_file, nominal_capacity="0.9")
+        cycle = platform.http.get("/api/v1/batteries/1/cycles").json()["items"][0]
+        assert cycle["capacity"] > 1.0
+        assert cycle["soh"] == 1.0
