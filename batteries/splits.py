@@ -21,7 +21,7 @@ VALIDATING = (0.6, 0.75)  # the stretch of a teaching cell's life that validates
 TREND_HORIZON = 3  # a trend is not trusted past so many times the life it was seen over
 
 
-class UnusableData(Exception):  # noqa: N818 - named as what it is
+class UnusableData(Exception):
     """The histories cannot be trained on; the message says which battery and why."""
 
 

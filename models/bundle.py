@@ -29,7 +29,7 @@ NAMED = 3  # features named in a warning
 Floats = NDArray[np.float64]
 
 
-class UnreadableBundle(Exception):  # noqa: N818 - named as what it is
+class UnreadableBundle(Exception):
     """The file is not a model of this product, or of a newer one."""
 
 

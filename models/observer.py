@@ -6,11 +6,11 @@ from typing import Literal, Protocol
 Level = Literal["debug", "info", "warning", "error"]
 
 
-class Stopped(Exception):  # noqa: N818 - not an error: somebody asked for it
+class Stopped(Exception):
     """The observer asked to stop; nothing was produced."""
 
 
-class TrainingFailed(Exception):  # noqa: N818
+class TrainingFailed(Exception):
     """The numbers left the finite; the message says when, and what to try."""
 
 

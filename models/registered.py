@@ -15,11 +15,11 @@ API = "/api/2.0/mlflow"
 ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 
 
-class NoSuchModel(Exception):  # noqa: N818 - named as what it is
+class NoSuchModel(Exception):
     """No such version."""
 
 
-class DamagedModel(Exception):  # noqa: N818
+class DamagedModel(Exception):
     """The weights that arrived are not those that were registered."""
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import pickle
 import time
 import warnings
 from collections.abc import Iterator
@@ -135,10 +136,14 @@ def _save(trainer: pl.Trainer, folder: Path) -> None:
 
 
 def _resumable(folder: Path | None, fingerprint: str) -> Path | None:
+    """Give the checkpoint if it is of this run and whole; else training starts anew."""
     path = None if folder is None else folder / CHECKPOINT
     if path is None or not path.is_file():
         return None
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError):  # a machine that lost power may leave it torn
+        return None
     return path if checkpoint.get("fingerprint") == fingerprint else None
 
 

@@ -204,6 +204,16 @@ class TestResuming:
         trained("baseline", [synthetic(0)], watching, **{"epochs": 2, **change}, checkpoint_dir=tmp_path)
         assert watching.epochs[0].epoch == 1
 
+    @pytest.mark.parametrize("kept", [0.0, 0.5])
+    def test_a_torn_checkpoint_is_not_taken(self, kept, synthetic, recorder, tmp_path):
+        trained("baseline", [synthetic(0)], recorder(), epochs=2, checkpoint_dir=tmp_path)
+        path = tmp_path / "last.ckpt"
+        content = path.read_bytes()
+        path.write_bytes(content[: int(kept * len(content))])
+        watching = recorder()
+        trained("baseline", [synthetic(0)], watching, epochs=2, checkpoint_dir=tmp_path)
+        assert watching.epochs[0].epoch == 1
+
 
 class TestTroubledData:
     def test_too_short_a_battery_is_named(self, synthetic, recorder):
