@@ -7,12 +7,14 @@ import uvicorn
 
 from api.app import create_app
 from api.auth.tokens import WeakKey
+from api.memory import keep_small
 from store import migrations
 from store.settings import get_settings
 
 
 def main() -> int:
     """Serve until told to stop. 2 when the settings do not allow it."""
+    keep_small()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     settings = get_settings()

@@ -43,6 +43,7 @@ from store.settings import Settings
 
 log = logging.getLogger(__name__)
 LOGINS_AT_ONCE = 2  # 19 MiB each
+PAGES_AT_ONCE = 2  # 100 cycles are some 10 MB of JSON
 UPLOADS_AT_ONCE = 2  # parsed in a process each; the others wait, received
 NOUNS = (health, auth, batteries, training_jobs, sockets, models, predictions)
 
@@ -104,6 +105,7 @@ def new_state(settings: Settings, client: Client) -> State:
         secret_key=secret_key(settings),
         limits=Limits(settings),
         hashing=CapacityLimiter(LOGINS_AT_ONCE),
+        pages=CapacityLimiter(PAGES_AT_ONCE),
         parsing=CapacityLimiter(UPLOADS_AT_ONCE),
         feed=Feed(settings.max_sockets_per_job),
         outbox=Outbox(prefect.Prefect(to_prefect)),

@@ -62,7 +62,7 @@ def paging_of_logs(page: PageNumber = 1, page_size: PageSize = 50) -> Paging:
     return Paging(page=page, page_size=page_size)
 
 
-def page_of(session: Session, query: Select[Row], paging: Paging) -> tuple[list[Row], Meta]:
+def page_of(session: Session, query: Select[tuple[Row]], paging: Paging) -> tuple[list[Row], Meta]:
     """The rows of one page of ``query``, which must be ordered, and where it lies."""
     total = session.scalar(select(func.count()).select_from(query.order_by(None).subquery())) or 0
     rows = session.scalars(query.offset(paging.offset).limit(paging.page_size)).all()

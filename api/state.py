@@ -23,6 +23,7 @@ class State:
     secret_key: str
     limits: Limits
     hashing: CapacityLimiter  # passwords checked at once
+    pages: CapacityLimiter  # pages of cycles written at once
     parsing: CapacityLimiter  # uploads parsed at once
     feed: Feed
     outbox: Outbox

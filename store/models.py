@@ -45,7 +45,7 @@ def register(
 
 
 def name_and_version(session: Session, job: Job) -> tuple[str, str]:
-    """What the model that ``job`` trains is called: the job's name, else the algorithm's, and the next version of it."""
+    """What the model of ``job`` is called: the job's name, else the algorithm's, and the next version of it."""
     name = job.model_name or job.algorithm
     same = select(Model).where(Model.algorithm == job.algorithm, Model.name == name)
     previous = session.scalars(same.order_by(Model.id.desc()).limit(1)).first()

@@ -93,11 +93,15 @@ async def delete_battery(battery_id: Identifier, state: Annotated[State, Depends
 
 
 @router.get("/{battery_id}/cycles", response_model=Page[CycleAnswer], responses=errors(404))
-def list_cycles(
+async def list_cycles(
     battery_id: Identifier,
     pages: Annotated[Paging, Depends(paging)],
     state: Annotated[State, Depends(state_of)],
     cycle_index: Annotated[int | None, CYCLE_INDEX] = None,
 ) -> Json:
     """Cycles in the order of the file, with their samples."""
-    return Json(service.cycles_page(battery_id, pages, cycle_index, state.settings.data))
+
+    def read() -> Json:
+        return Json(service.cycles_page(battery_id, pages, cycle_index, state.settings.data))
+
+    return await run_sync(read, limiter=state.pages)

@@ -143,7 +143,7 @@ async def _fill(stream: AsyncIterator[bytes], parser: MultipartParser, form: _Fo
 
 
 def safe_filename(sent: bytes) -> str | None:
-    """The name to show: no folders or control characters, at most 255 characters. None when empty: nothing was chosen."""
+    """The name to show: no folders or control characters, at most 255 characters. None: nothing was chosen."""
     name = PureWindowsPath(sent.decode("utf-8", "replace")).name
     printable = "".join(character for character in name if character.isprintable()).strip()
     if len(printable) > LONGEST_NAME:

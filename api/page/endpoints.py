@@ -1,4 +1,4 @@
-"""The page at ``/`` and the documentation at ``/docs``: static files, a route each, so that each is listed as public."""
+"""The page at ``/`` and the documentation at ``/docs``: static files, a route each, so that each is listed public."""
 
 from pathlib import Path
 

@@ -183,7 +183,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         migrations.upgrade()
         settings = get_settings()
         prefect, serving, mlflow = FakePrefect(), FakeServing(), FakeMlflow()
-        fakes = {settings.prefect: prefect, settings.serving: serving, settings.mlflow: mlflow}
+        fakes: dict[str, Any] = {settings.prefect: prefect, settings.serving: serving, settings.mlflow: mlflow}
 
         def client(base: str, timeout_s: float) -> httpx.AsyncClient:
             return httpx.AsyncClient(base_url=base, timeout=timeout_s, transport=httpx.MockTransport(fakes[base]))

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,12 @@ class TestEveryRoute:
 
     @pytest.mark.parametrize(
         "path",
-        ["/api/v1/models/1/api/v1/health", "/api/v1/batteries/health", "/api/v1/health/../batteries", "//api/v1/batteries"],
+        [
+            "/api/v1/models/1/api/v1/health",
+            "/api/v1/batteries/health",
+            "/api/v1/health/../batteries",
+            "//api/v1/batteries",
+        ],
     )
     def test_cannot_be_reached_by_looking_public(self, anonymous: Any, path: str) -> None:
         assert anonymous.http.get(path).status_code in {401, 404}
@@ -110,7 +116,9 @@ class TestSignIn:
         answer = anonymous.http.post("https://localhost:8000/api/v1/auth/token", data=form)
         assert "; Secure" in answer.headers["set-cookie"]
 
-    @pytest.mark.parametrize(("username", "password"), [(EMAIL, "wrong"), ("nobody@example.com", PASSWORD), (EMAIL, "")])
+    @pytest.mark.parametrize(
+        ("username", "password"), [(EMAIL, "wrong"), ("nobody@example.com", PASSWORD), (EMAIL, "")]
+    )
     def test_with_wrong_credentials_is_401(self, anonymous: Any, username: str, password: str) -> None:
         answer = anonymous.http.post("/api/v1/auth/token", data={"username": username, "password": password})
         if password:
@@ -126,7 +134,12 @@ class TestSignIn:
     def test_hashes_a_password_for_an_unknown_account_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
         checked: list[str] = []
         verify = users.HASHER.verify
-        monkeypatch.setattr(users.HASHER, "verify", lambda password, hashed: checked.append(hashed) or verify(password, hashed))
+
+        def remembered(password: str, hashed: str) -> bool:
+            checked.append(hashed)
+            return verify(password, hashed)
+
+        monkeypatch.setattr(users.HASHER, "verify", remembered)
         assert not users.password_matches(None, "x")
         assert not users.password_matches(users.HASHER.hash("y"), "x")
         cost = {hashed.rsplit("$", 2)[0] for hashed in checked}
@@ -201,7 +214,7 @@ class TestToken:
 
     def test_given_up_long_ago_is_forgotten(self, platform: Any) -> None:
         with session.transaction() as opened:
-            users.revoke(opened, "old", jwt.api_jwt.datetime(2020, 1, 1, tzinfo=jwt.api_jwt.timezone.utc))
+            users.revoke(opened, "old", datetime(2020, 1, 1, tzinfo=UTC))
         platform.http.post("/api/v1/auth/logout")
         with session.reading() as opened:
             assert opened.get(RevokedToken, "old") is None
@@ -210,9 +223,9 @@ class TestToken:
         caplog.set_level(logging.DEBUG)
         token = anonymous.token()
         me(anonymous, token)
-        with anonymous.http.websocket_connect(f"/api/v1/training-jobs/7/ws?token={token}") as socket:
-            with pytest.raises(WebSocketDisconnect):
-                socket.receive_text()
+        url = f"/api/v1/training-jobs/7/ws?token={token}"
+        with anonymous.http.websocket_connect(url) as socket, pytest.raises(WebSocketDisconnect):
+            socket.receive_text()
         logged = [record.getMessage() for record in caplog.records if record.name.startswith(("api", "store"))]
         assert any("/api/v1/training-jobs/7/ws" in line for line in logged)
         assert not any(token in line or PASSWORD in line for line in logged)

@@ -71,7 +71,9 @@ class TestUpload:
     def test_takes_empty_fields_as_left_out(self, platform: Any, mat_file: Path) -> None:
         assert platform.upload(mat_file, nominal_capacity="", chemistry="  ")["total_cycles"] == 12
 
-    @pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n", os.urandom(4096), b"MATLAB 5.0 MAT-file" + bytes(200)])
+    @pytest.mark.parametrize(
+        "content", [b"", b"\x89PNG\r\n\x1a\n", os.urandom(4096), b"MATLAB 5.0 MAT-file" + bytes(200)]
+    )
     def test_of_no_mat_file_is_400_and_leaves_nothing(self, platform: Any, content: bytes) -> None:
         answer = platform.http.post("/api/v1/batteries", files={"file": ("battery.mat", content)})
         assert answer.status_code == 400
@@ -142,7 +144,7 @@ class TestList:
         answer = platform.http.get(f"/api/v1/batteries?{wrong}")
         assert answer.status_code == 422
         assert answer.json()["error"]["code"] == "VALIDATION_ERROR"
-        assert answer.json()["error"]["details"][0]["field"] == wrong.split("=")[0]
+        assert answer.json()["error"]["details"][0]["field"] == wrong.partition("=")[0]
 
 
 class TestRead:

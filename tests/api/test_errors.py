@@ -21,10 +21,9 @@ def envelope(answer: Any) -> dict[str, Any]:
 
 
 class TestEnvelope:
-    @pytest.mark.parametrize("signed_in", [True, False])
-    def test_of_an_unknown_path(self, make: Any, signed_in: bool) -> None:
-        platform = make().sign_in() if signed_in else make()
-        answer = platform.http.get("/api/v1/nothing")
+    @pytest.mark.parametrize("who", ["platform", "anonymous"])
+    def test_of_an_unknown_path(self, who: str, request: pytest.FixtureRequest) -> None:
+        answer = request.getfixturevalue(who).http.get("/api/v1/nothing")
         assert answer.status_code == 404
         assert envelope(answer)["code"] == "RESOURCE_NOT_FOUND"
 
@@ -118,7 +117,10 @@ class TestHeaders:
         refused = opened.http.get("/api/v1/batteries", headers={"Origin": "https://lab.example"})
         assert refused.status_code == 401
         assert refused.headers["access-control-allow-origin"] == "https://lab.example"
-        assert "access-control-allow-origin" not in opened.http.get("/", headers={"Origin": "https://evil.example"}).headers
+        assert (
+            "access-control-allow-origin"
+            not in opened.http.get("/", headers={"Origin": "https://evil.example"}).headers
+        )
 
 
 class TestDocumentation:

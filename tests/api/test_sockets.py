@@ -40,7 +40,8 @@ class TestWhoMayListen:
         token = anonymous.token()
         cookie = f"battery_session={token}"
         anonymous.http.cookies.clear()
-        url, options = f"{BASE}/{job.id}/{path}", {}
+        url = f"{BASE}/{job.id}/{path}"
+        options: dict[str, Any] = {}
         if way == "header":
             options = {"headers": {"Authorization": f"Bearer {token}"}}
         elif way == "subprotocol":
@@ -60,7 +61,9 @@ class TestWhoMayListen:
         job = anonymous.add_job([1])
         cookie = {"Cookie": f"battery_session={anonymous.token()}"}
         anonymous.http.cookies.clear()
-        with anonymous.http.websocket_connect(f"ws://localhost:8000{BASE}/{job.id}/ws", headers=cookie | headers) as socket:
+        with anonymous.http.websocket_connect(
+            f"ws://localhost:8000{BASE}/{job.id}/ws", headers=cookie | headers
+        ) as socket:
             assert heard(socket) == ([], 1008)
 
     def test_a_cookie_from_an_allowed_origin(self, make: Any) -> None:

@@ -97,7 +97,9 @@ class TestSubmit:
             ({"unknown": 1}, "unknown"),
         ],
     )
-    def test_that_is_not_valid_is_422_with_the_field_named(self, ready: Any, changes: dict[str, Any], field: str) -> None:
+    def test_that_is_not_valid_is_422_with_the_field_named(
+        self, ready: Any, changes: dict[str, Any], field: str
+    ) -> None:
         answer = submit(ready, **changes)
         assert answer.status_code == 422
         assert answer.json()["error"]["code"] == "VALIDATION_ERROR"
