@@ -75,6 +75,15 @@ def try_lock(descriptor: int) -> bool:
     return True
 
 
+def is_held(job_id: int) -> bool:
+    """Whether a living process of this machine works on the job."""
+    path = folder(job_id) / LOCK
+    if not path.exists():
+        return False
+    with path.open("r") as file:
+        return not try_lock(file.fileno())
+
+
 def tidy(job_id: int) -> None:
     """Remove what the job kept while it ran."""
     shutil.rmtree(folder(job_id), ignore_errors=True)

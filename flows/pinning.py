@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from batteries.windows import History
 
 
-class MissingBatteries(Exception):  # noqa: N818 - named as what it is
+class MissingBatteries(Exception):
     """Batteries of the job were deleted before it started."""
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from flows.claiming import Claim
 from flows.tracking import Tracking
@@ -15,8 +15,10 @@ from store.settings import get_settings
 from store.tables import Model
 
 if TYPE_CHECKING:
-    from models.registry import Registry
+    from models.registry import Registry, Status
     from models.training import Fitted
+
+RUN_STATUS: dict[str, "Status"] = {"succeeded": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
 
 
 @dataclass(frozen=True)
@@ -98,15 +100,13 @@ class Publisher:
         if not completed:
             self._take_back(published)
             raise Stopped("stopped before the job was complete")
-        self.tracking.close()
 
-    def abandon(self, status: Literal["FAILED", "KILLED"]) -> None:
+    def abandon(self, status: "Status") -> None:
         """Close the run, if there is one, as what it came to."""
         with reading() as session:
             job = jobs.get(session, self.claim.job_id)
         if (job is not None and job.mlflow_run_id is not None) or self.tracking.started:
             self.registry.end_run(self.tracking.flush(), status)
-        self.tracking.close()
 
     def _take_back(self, published: Published) -> None:
         algorithm = self.claim.algorithm
@@ -119,7 +119,7 @@ class Publisher:
         claim = self.claim
         name = f"{claim.name or claim.algorithm} (job {claim.job_id})"
         tags = {
-            "battery.job": f"{claim.job_id} of {claim.created_at:%Y-%m-%dT%H:%M:%SZ}",  # ids begin anew with a database
+            "battery.job": f"{claim.job_id} of {claim.created_at.isoformat()}",  # ids begin anew with a database
             "battery.batteries": ", ".join(map(str, claim.battery_ids)),
             "battery.data_version": self.data_version or "",
         }

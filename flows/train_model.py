@@ -8,12 +8,27 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
+from models.observer import Stopped
+
 T = TypeVar("T")
 
 
 def as_task(name: str, work: Callable[[], T]) -> T:
-    """Run a step of the job as a task of the flow, so that Prefect shows and times it."""
-    return task(name=name, cache_policy=NO_CACHE)(work)()
+    """Run a step of the job as a task of the flow, so that Prefect shows and times it.
+
+    A stop is no failure of the task: as an exception it would be logged as one.
+    """
+
+    def unless_stopped() -> T | Stopped:
+        try:
+            return work()
+        except Stopped as stopped:
+            return stopped
+
+    done = task(name=name, cache_policy=NO_CACHE)(unless_stopped)()
+    if isinstance(done, Stopped):
+        raise done
+    return done
 
 
 @flow(name="train-model")

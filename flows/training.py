@@ -4,8 +4,11 @@ The order makes a crash harmless at any moment: what is not finished is done aga
 job on, and a job has succeeded only once its model's row is there.
 """
 
+import signal
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 from batteries.splits import UnusableData
@@ -13,7 +16,7 @@ from flows import claiming
 from flows.claiming import Claim
 from flows.observing import JobObserver
 from flows.pinning import MissingBatteries, pin_data
-from flows.publishing import Publisher
+from flows.publishing import RUN_STATUS, Publisher
 from models.observer import Stopped, TrainingFailed
 from store import jobs
 from store.session import reading, transaction
@@ -27,6 +30,13 @@ T = TypeVar("T")
 Outcome = Literal["succeeded", "failed", "stopped", "left"]
 
 LOCK_WITHIN_S = 10.0  # an earlier process of the job may be ending
+OUTCOMES: dict[str, Outcome] = {
+    "queued": "left",
+    "running": "left",
+    "succeeded": "succeeded",
+    "failed": "failed",
+    "stopped": "stopped",
+}
 EXPECTED = (UnusableData, TrainingFailed, MissingBatteries)  # their messages are made for the user
 
 
@@ -63,21 +73,23 @@ def attempt(claim: Claim, step: Step) -> Outcome:
     publisher = Publisher(claim)
     observer = JobObserver(claim.job_id, claim.epochs_told, publisher.tracking.epoch)
     try:
+        run_to_the_end(claim, observer, publisher, step)
+        with undisturbed():
+            return close(claim, publisher)
+    except BaseException:  # a signal: Prefect cancels a stopped job by one, and so does the end of a worker
+        with undisturbed():
+            close(claim, publisher)
+        raise
+
+
+def run_to_the_end(claim: Claim, observer: JobObserver, publisher: Publisher, step: Step) -> None:
+    """Run the steps; whatever stops them, the job is over afterwards."""
+    try:
         run_steps(claim, observer, publisher, step)
     except Stopped:
-        return close(claim, publisher, "stopped")
+        return
     except Exception as error:  # noqa: BLE001 - whatever it is, the job's user has to learn of it
-        if not is_live(claim.job_id):
-            return close(claim, publisher, "stopped")
         tell_failure(claim.job_id, error, observer)
-        return close(claim, publisher, "failed")
-    except BaseException:  # a signal: Prefect cancels a stopped job by one, and so does the end of a worker
-        if not is_live(claim.job_id):
-            close(claim, publisher, "stopped")
-        publisher.tracking.close()
-        raise
-    claiming.tidy(claim.job_id)
-    return "succeeded"
 
 
 def run_steps(claim: Claim, observer: JobObserver, publisher: Publisher, step: Step) -> None:
@@ -111,12 +123,6 @@ def fit(claim: Claim, histories: "list[History]", data_version: str | None, obse
     )
 
 
-def is_live(job_id: int) -> bool:
-    """Whether the job is not over."""
-    with reading() as session:
-        return jobs.is_live(session, job_id)
-
-
 def tell_failure(job_id: int, error: Exception, observer: JobObserver) -> None:
     """Close the job as failed, with a reason its user understands; the traceback is a debug line of its log."""
     reason = str(error) if isinstance(error, EXPECTED) else f"Unexpected {type(error).__name__}: {error}"
@@ -126,8 +132,30 @@ def tell_failure(job_id: int, error: Exception, observer: JobObserver) -> None:
         jobs.append_event(session, job_id, "error", {"status": "failed", "error_message": reason})
 
 
-def close(claim: Claim, publisher: Publisher, outcome: Literal["failed", "stopped"]) -> Outcome:
-    """Leave nothing behind: no checkpoint, no run of MLflow that seems to go on."""
-    claiming.tidy(claim.job_id)
-    publisher.abandon("FAILED" if outcome == "failed" else "KILLED")
+def close(claim: Claim, publisher: Publisher) -> Outcome:
+    """Leave nothing of a job that is over: no run of MLflow that seems to go on, then no checkpoint.
+
+    A job that is not over (``left``) keeps its checkpoint: this process ends, another one resumes.
+    """
+    with reading() as session:
+        job = jobs.get(session, claim.job_id)
+    outcome: Outcome = "stopped" if job is None else OUTCOMES[job.status]
+    if outcome in {"failed", "stopped"}:
+        publisher.abandon(RUN_STATUS[outcome])
+    publisher.tracking.close()
+    if outcome != "left":
+        claiming.tidy(claim.job_id)
     return outcome
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let nothing be cut short by SIGTERM, which Prefect sends to a job that is ending by itself already."""
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -11,7 +11,7 @@ from models.bundle import Answer, ModelBundle
 from models.hyperparameters import HYPERPARAMETERS
 
 
-class Refused(Exception):  # noqa: N818 - an answer, not a fault of the service
+class Refused(Exception):
     """One item cannot be answered. ``code``: ``INVALID``, ``NOT_FOUND``, ``UNAVAILABLE``."""
 
     def __init__(self, code: str, message: str) -> None:

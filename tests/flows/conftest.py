@@ -10,7 +10,6 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
-import requests
 
 from batteries.samples import synthetic_cell, write_mat
 from models.hyperparameters import HYPERPARAMETERS
@@ -56,27 +55,6 @@ def running(command: list[str], log: Path, environment: Mapping[str, str]) -> "I
 def servers() -> Callable[..., AbstractContextManager["subprocess.Popen[bytes]"]]:
     """Run a server while a block lasts."""
     return running
-
-
-@pytest.fixture(scope="session")
-def mlflow_server(tmp_path_factory, free_ports, eventually) -> Iterator[str]:
-    """A real MLflow server with an empty registry; its URL."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    [port] = free_ports(1)
-    address = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    stores = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", f"{folder}/artifacts"]
-    url = f"http://127.0.0.1:{port}"
-
-    def healthy() -> bool:
-        assert server.poll() is None, (folder / "log").read_text()
-        try:
-            return requests.get(f"{url}/health", timeout=2).ok
-        except requests.RequestException:
-            return False
-
-    with running(["mlflow", "server", *address, *stores], folder / "log", os.environ) as server:
-        eventually(healthy, 90, "MLflow's server healthy")
-        yield url
 
 
 @pytest.fixture

@@ -1,9 +1,11 @@
 """The flows as they are deployed: on a real Prefect server, run by a real worker."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import psutil
 import pytest
 import requests
 
@@ -62,8 +64,18 @@ def answers(url: str) -> bool:
         return False
 
 
+def process_of(flow_run_id: str) -> int:
+    """Id of the process that runs it."""
+    [found] = [process.pid for process in psutil.process_iter(["environ"]) if is_of(process, flow_run_id)]
+    return found
+
+
+def is_of(process: psutil.Process, flow_run_id: str) -> bool:
+    return (process.info["environ"] or {}).get("PREFECT__FLOW_RUN_ID") == flow_run_id
+
+
 class TestDeployments:
-    def test_versions_trains_and_stops_as_the_api_asks(self, prefect, battery, submit, job, eventually, home):
+    def test_versions_trains_and_stops_as_the_api_asks(self, prefect, battery, submit, job, events, eventually, home):
         schedules = prefect.deployment("retrain/retrain")["schedules"]
         assert [(s["slug"], s["schedule"]["cron"], s["active"]) for s in schedules] == [("nightly", "0 2 * * *", True)]
         queues = {name: prefect.deployment(name)["work_queue_name"] for name in QUEUES}
@@ -94,6 +106,19 @@ class TestDeployments:
         assert job(long_job_id).status == "stopped"
         eventually(lambda: not (home.var / "jobs" / str(long_job_id)).exists(), 20, "its checkpoints gone")
 
+        killed_job_id = submit([battery_id], epochs=10_000)
+        first = prefect.start("train-model/train", job_id=killed_job_id)
+        with transaction() as rows:
+            jobs.set_flow_run(rows, killed_job_id, first)
+        eventually(lambda: job(killed_job_id).current_epoch >= 3, 60, "the third job training")
+        os.kill(process_of(first), signal.SIGKILL)
+        eventually(lambda: job(killed_job_id).flow_run_id != first, 90, "the killed job with a new run")
+        reached = job(killed_job_id).current_epoch
+        eventually(lambda: job(killed_job_id).current_epoch > reached, 60, "the killed job going on")
+        with transaction() as rows:
+            jobs.request_stop(rows, killed_job_id)
+        assert any("Resuming" in event.payload.get("message", "") for event in events(killed_job_id))
+
         others = [prefect.start("retrain/retrain"), prefect.start("remove-model/remove-model", model_id=1)]
         eventually(lambda: all(prefect.state(run) == "Completed" for run in others), 60, "the other flows over")
 
@@ -102,6 +127,7 @@ QUEUES = {
     "version-data/version-data": "data",
     "train-model/train": "training",
     "retrain/retrain": "training",
+    "reconcile/reconcile": "data",
     "remove-model/remove-model": "data",
 }
 STEPS = {"pin data", "train", "register", "promote", "complete"}

@@ -174,6 +174,36 @@ class TestStopping:
         assert [model.id for model in models()] == [before.id]
         assert registry.champion("baseline") == before.mlflow_version
 
+    def test_is_not_cut_short_by_prefects_signal(self, battery, submit, job, registry, monkeypatch):
+        class Terminated(BaseException):
+            pass
+
+        def terminate(*_: object) -> None:
+            raise Terminated
+
+        end_run = Registry.end_run
+
+        def end_run_under_fire(self, run_id, status):
+            os.kill(os.getpid(), signal.SIGTERM)
+            end_run(self, run_id, status)
+
+        job_id = submit([battery()])
+
+        def step(name, work):
+            if name == "register":
+                with transaction() as rows:
+                    jobs.request_stop(rows, job_id)
+            return work()
+
+        monkeypatch.setattr(Registry, "end_run", end_run_under_fire)
+        before = signal.signal(signal.SIGTERM, terminate)
+        try:
+            assert training.run(job_id, step) == "stopped"
+            assert signal.getsignal(signal.SIGTERM) is terminate
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        assert registry.client.get_run(job(job_id).mlflow_run_id).info.status == "KILLED"
+
 
 class TestResuming:
     def test_a_killed_process_is_taken_over_at_its_last_epoch(self, battery, submit, job, events, models, eventually):

@@ -1,0 +1,146 @@
+from datetime import timedelta
+from types import SimpleNamespace
+from uuid import UUID, uuid4
+
+import pytest
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Completed, Crashed, Pending, Running, State
+
+from flows import claiming, reconciling
+from models.registry import Registry
+from store import jobs
+from store.session import reading, transaction
+from store.tables import Job, utc_now
+
+
+class Prefect:
+    """As much of Prefect's client as reconciling asks; keeps the runs of one job."""
+
+    def __init__(self) -> None:
+        self.runs: dict[UUID, State] = {}
+        self.started: list[dict[str, object]] = []
+
+    def add(self, state: State) -> str:
+        run_id = uuid4()
+        self.runs[run_id] = state
+        return str(run_id)
+
+    def read_flow_run(self, run_id: UUID) -> SimpleNamespace:
+        if run_id not in self.runs:
+            raise ObjectNotFound(Exception("gone"))
+        return SimpleNamespace(id=run_id, state=self.runs[run_id])
+
+    def read_flow_runs(self, flow_run_filter: object) -> list[UUID]:
+        assert flow_run_filter is not None
+        return list(self.runs)
+
+    def set_flow_run_state(self, run_id: UUID, state: State, *, force: bool) -> None:
+        assert force
+        self.runs[run_id] = state
+
+    def read_deployment_by_name(self, name: str) -> SimpleNamespace:
+        return SimpleNamespace(id=name)
+
+    def create_flow_run_from_deployment(self, deployment: str, **asked: object) -> SimpleNamespace:
+        self.started.append({"deployment": deployment, **asked})
+        return SimpleNamespace(id=self.add(Pending()))
+
+
+@pytest.fixture
+def prefect() -> Prefect:
+    return Prefect()
+
+
+@pytest.fixture
+def running(home, submit, prefect):
+    """A running job whose run Prefect has in this state."""
+
+    def make(state: State) -> Job:
+        job_id = submit([1])
+        with transaction() as rows:
+            jobs.mark_running(rows, job_id)
+            jobs.set_flow_run(rows, job_id, prefect.add(state))
+        with reading() as rows:
+            return rows.get_one(Job, job_id)
+
+    return make
+
+
+class TestIsAbandoned:
+    @pytest.mark.parametrize("state", [Crashed(), Completed()])
+    def test_a_live_job_whose_run_is_over(self, state, prefect, running):
+        assert reconciling.is_abandoned(prefect, running(state))
+
+    def test_a_run_that_prefect_forgot(self, prefect, running):
+        job = running(Running())
+        prefect.runs.clear()
+        assert reconciling.is_abandoned(prefect, job)
+
+    def test_a_run_that_goes_on_here_with_nobody_holding_its_lock(self, prefect, running):
+        job = running(Running())
+        assert not reconciling.is_abandoned(prefect, job)  # it may run on another machine
+        with claiming.held(job.id, 0):
+            assert not reconciling.is_abandoned(prefect, job)
+        assert reconciling.is_abandoned(prefect, job)
+
+    def test_a_living_process_is_believed_whatever_prefect_says(self, prefect, running):
+        job = running(Crashed())
+        with claiming.held(job.id, 0):
+            assert not reconciling.is_abandoned(prefect, job)
+
+    @pytest.mark.parametrize(("minutes", "abandoned"), [(4, False), (6, True)])
+    def test_a_start_that_takes_minutes(self, minutes, abandoned, prefect, running):
+        state = Pending(timestamp=utc_now() - timedelta(minutes=minutes))
+        assert reconciling.is_abandoned(prefect, running(state)) == abandoned
+
+
+class TestHandOn:
+    def test_gives_the_job_another_run(self, prefect, running, job, events):
+        abandoned = running(Crashed())
+        reconciling.hand_on(prefect, abandoned)
+        [started] = prefect.started
+        assert (started["deployment"], started["parameters"]) == ("train-model/train", {"job_id": abandoned.id})
+        assert job(abandoned.id).flow_run_id == str(list(prefect.runs)[-1])
+        assert job(abandoned.id).status == "running"
+        assert events(abandoned.id)[-1].payload["level"] == "WARNING"
+
+    def test_closes_a_run_that_prefect_believes_in(self, prefect, running):
+        abandoned = running(Running())
+        reconciling.hand_on(prefect, abandoned)
+        assert prefect.runs[UUID(abandoned.flow_run_id)].is_crashed()
+
+    def test_fails_a_job_that_ended_its_process_three_times(self, prefect, running, job):
+        abandoned = running(Crashed())
+        for _ in range(2):
+            prefect.add(Crashed())
+        reconciling.hand_on(prefect, abandoned)
+        assert prefect.started == []
+        assert job(abandoned.id).status == "failed"
+        assert "3 times" in job(abandoned.id).error_message
+
+    def test_leaves_a_job_that_was_over_a_moment_later(self, prefect, running):
+        abandoned = running(Completed())
+        with transaction() as rows:
+            jobs.request_stop(rows, abandoned.id)
+        reconciling.hand_on(prefect, abandoned)
+        assert prefect.started == []
+
+
+class TestClearLeftovers:
+    def test_closes_the_mlflow_run_of_a_stopped_job_that_was_killed_in_ending(self, home, running):
+        job = running(Running())
+        registry = Registry(home.mlflow, home.var / "reading")
+        run_id = registry.start_run("baseline", "test", {}, {})
+        with claiming.held(job.id, 0), transaction() as rows:
+            jobs.set_mlflow_run(rows, job.id, run_id)
+            jobs.request_stop(rows, job.id)
+        reconciling.clear_leftovers()
+        assert registry.client.get_run(run_id).info.status == "KILLED"
+        assert not claiming.folder(job.id).exists()
+
+    def test_keeps_what_a_live_job_needs_to_resume(self, running):
+        job = running(Crashed())
+        with claiming.held(job.id, 0):
+            pass
+        reconciling.clear_leftovers()
+        assert claiming.folder(job.id).exists()
