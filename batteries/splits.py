@@ -145,9 +145,11 @@ def _one_against_others(
     for number in teachers:
         history = histories[number]
         start, stop = (round(share * len(history)) for share in VALIDATING)
+        seen_to = float(np.nanmax(history.cycle_index))
         before, after = _rows(history, 0, start), _rows(history, stop + length - 1, len(history))
-        teaching += [windows_of(before, number, length), windows_of(after, number, length)]
-        validating.append(windows_of(_rows(history, 0, stop), number, length, first_row=start + length - 1))
+        teaching += [windows_of(part, number, length, seen_to=seen_to) for part in (before, after)]
+        middle = _rows(history, 0, stop)
+        validating.append(windows_of(middle, number, length, first_row=start + length - 1, seen_to=seen_to))
     parts = [concatenate(teaching), concatenate(validating), windows_of(histories[test], test, length)]
     if not all(np.isfinite(part.soh).any() for part in parts):
         names = ", ".join(histories[number].cell for number in teachers)

@@ -73,15 +73,16 @@ class Windows:
         )
 
 
-def rul_lower_bound(history: History) -> Floats:
+def rul_lower_bound(history: History, seen_to: float | None = None) -> Floats:
     """Cycles (N,) that the cell was seen to live on after each cycle, where its end was not reached; else NaN.
 
     A cell whose record stops before the end of life is censored: after cycle i it lived at least `last - i` cycles.
+    `seen_to`: the last cycle index, where `history` is only a part of the record.
     """
     index = np.asarray(history.cycle_index, dtype=np.float64)
     if len(index) == 0 or np.isfinite(history.rul).any():
         return np.full(len(index), np.nan)
-    return np.asarray(np.nanmax(index) - index, dtype=np.float64)
+    return np.asarray((np.nanmax(index) if seen_to is None else seen_to) - index, dtype=np.float64)
 
 
 def make_windows(histories: Sequence[History], length: int) -> Windows:
@@ -103,12 +104,13 @@ def make_windows(histories: Sequence[History], length: int) -> Windows:
     return concatenate(parts)
 
 
-def windows_of(history: History, number: int, length: int, first_row: int = 0) -> Windows:
+def windows_of(history: History, number: int, length: int, first_row: int = 0, seen_to: float | None = None) -> Windows:
     """Windows of one history for the cycles from row `first_row` on; they may look back before it.
 
-    `number` is what `Windows.cell` says. A cycle with no known feature is asked nothing either.
+    `number` is what `Windows.cell` says, `seen_to` as in `rul_lower_bound`. A cycle with no known feature is asked
+    nothing either.
     """
-    bound = rul_lower_bound(history)
+    bound = rul_lower_bound(history, seen_to)
     soh, rul = (np.asarray(a, dtype=np.float64) for a in (history.soh, history.rul))
     features = np.asarray(history.features, dtype=np.float32)
     known = np.isfinite(features).any(axis=1) & (np.arange(len(history)) >= first_row)

@@ -168,7 +168,10 @@ def _module(
 @torch.no_grad()
 def _last_steps(ensemble: Ensemble, data: Tensors, windows: Windows) -> Rows:
     z = ensemble.scaler(data.x[:, -1:], data.mask[:, -1:], data.cycle_index[:, -1:])[:, 0, : ensemble.scaler.columns]
-    return Rows(z, (data.targets.soh, data.targets.rul), torch.from_numpy(windows.cell))
+    lives = data.targets.rul
+    if not bool(torch.isfinite(lives).any()):  # every cell outlived its record: the line starts at what was seen
+        lives = data.targets.rul_lower_bound
+    return Rows(z, (data.targets.soh, lives), torch.from_numpy(windows.cell))
 
 
 def _targets(windows: Windows) -> tuple[Any, Any, Any]:

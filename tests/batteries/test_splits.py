@@ -62,6 +62,11 @@ class TestSeveralCells:
         taught = sorted(index for number, index in seen(parts.train) if number == teacher)
         assert taught == [*range(60), *range(78, 100)]
 
+    def test_cells_that_outlived_their_records_are_known_to_have_lived_that_long(self):
+        parts = split([cell(f"c{i}", fade=0.0001) for i in range(3)], 4)
+        for windows in (parts.train, parts.validation, parts.test):
+            np.testing.assert_array_equal(windows.rul_lower_bound, 99 - windows.cycle_index[:, -1])
+
     def test_the_order_of_the_cells_does_not_matter_and_the_seed_does(self):
         cells = [cell(f"c{i}") for i in range(6)]
         assert split(cells, 8).test_cells == split(cells[::-1], 8).test_cells

@@ -44,7 +44,7 @@ class TestSave:
         content = torch.load(tmp_path / "model.pth", weights_only=True)
         assert content["metadata"]["algorithm"] == bundle.algorithm
 
-    @pytest.mark.parametrize("content", [b"", b"not a model", pickle.dumps({"format": 1})])
+    @pytest.mark.parametrize("content", [b"", b"not a model", pickle.dumps({"format": 1}, protocol=2)])
     def test_another_file_is_refused(self, content, tmp_path):
         (tmp_path / "model.pth").write_bytes(content)
         with pytest.raises(UnreadableBundle, match=r"model\.pth is not a model of this product"):

@@ -244,9 +244,9 @@ class TestTroubledData:
             young.append(
                 History(cell.cell, cell.cycle_index[:60], cell.features[:60], cell.soh[:60], np.full(60, np.nan))
             )
-        fitted = trained(algorithm, young, recorder(), epochs=40, learning_rate=0.01)
+        fitted = trained(algorithm, young, recorder(), epochs=3)
         first = fitted.bundle.predict([young[0].features[:1]], [young[0].cycle_index[:1]])[0]
-        assert first.rul > 30  # it lived 59 cycles more
+        assert first.rul > 40  # it lived 59 cycles more
         assert first.rul_interval is None
         assert any("end of life" in warning for warning in first.warnings)
 
