@@ -49,6 +49,7 @@ def running(command: list[str], log: Path, environment: Mapping[str, str]) -> "I
                 server.wait(timeout=30)
             except (ProcessLookupError, subprocess.TimeoutExpired):
                 continue
+        sys.stderr.write(f"--- {log.name}\n{log.read_text(errors='replace')[-5000:]}\n")  # shown when a test fails
 
 
 @pytest.fixture(scope="session")
