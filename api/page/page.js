@@ -149,7 +149,7 @@
   on('predictForm', async () => {
     const algorithm = element('algorithm').value;
     const { result } = await send('/predictions', { algorithm, battery_id: chosenBattery() });
-    const between = (interval, text) => (interval ? ` (90 %: ${interval.map(text).join('–')})` : '');
+    const between = (interval, text) => (interval ? ` (90 %: ${interval.map(text).join(' to ')})` : '');
     const percent = (fraction) => `${(100 * fraction).toFixed(1)} %`;
     const cycles = (count) => count.toFixed(0);
     fill('soh', percent(result.soh), between(result.soh_interval, percent));

@@ -169,7 +169,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Builds a platform with the settings given; all are closed at the end."""
     opened: list[TestClient] = []
 
-    def build(**environment: str) -> Platform:
+    def build(*, enters: bool = True, **environment: str) -> Platform:
         values = {
             "home": str(tmp_path),
             "admin_email": EMAIL,
@@ -190,8 +190,9 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
         app = create_app(settings, client)
         http = TestClient(app, base_url="http://localhost:8000", raise_server_exceptions=False)
-        http.__enter__()
-        opened.append(http)
+        if enters:
+            http.__enter__()
+            opened.append(http)
         return Platform(app, http, settings, prefect, serving, mlflow)
 
     yield build
