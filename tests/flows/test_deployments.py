@@ -33,6 +33,11 @@ class Prefect:
     def start(self, name: str, **parameters: object) -> str:
         return self("POST", f"/deployments/{self.deployment(name)['id']}/create_flow_run", parameters=parameters)["id"]
 
+    def scheduled(self, name: str) -> list[dict[str, Any]]:
+        of_deployment = {"id": {"any_": [self.deployment(name)["id"]]}}
+        states = {"state": {"type": {"any_": ["SCHEDULED"]}}}
+        return self("POST", "/flow_runs/filter", deployments=of_deployment, flow_runs=states)
+
     def state(self, run_id: str) -> str:
         return self("GET", f"/flow_runs/{run_id}")["state"]["name"]
 
@@ -81,6 +86,8 @@ class TestDeployments:
         queues = {name: prefect.deployment(name)["work_queue_name"] for name in QUEUES}
         assert queues == QUEUES
         assert not any(prefect.deployment(name)["pull_steps"] for name in QUEUES)
+
+        eventually(lambda: prefect.scheduled("retrain/retrain"), 60, "the next nightly run scheduled")
 
         battery_id = battery()
         versioning = prefect.start("version-data/version-data")
