@@ -9,7 +9,7 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -51,6 +51,11 @@ class Settings(BaseSettings):
     serving_timeout_s: float = Field(10, gt=0, description="Seconds to wait for a prediction before answering 503.")
     dvc_remote: str | None = Field(None, description="DVC remote URL (s3://…); default is the folder var/dvc-remote.")
     mlflow_artifacts: str | None = Field(None, description="MLflow artifact URL (s3://…); default is var/mlflow.")
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, home: Path) -> Path:
+        return home.expanduser().absolute()  # the platform's processes run in different folders
 
     @property
     def var(self) -> Path:
