@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from anyio.to_thread import run_sync
 
-from store import session
+from api.prefect import Prefect
+from store import jobs, session
 from store.tables import Job
 
 JOB_KEYS = {
@@ -38,6 +40,11 @@ def submit(platform: Any, **changes: Any) -> Any:
 def flow_run_of(job_id: int) -> str | None:
     with session.reading() as opened:
         return opened.get_one(Job, job_id).flow_run_id
+
+
+def stop_row(job_id: int) -> None:
+    with session.transaction() as opened:
+        jobs.request_stop(opened, job_id)
 
 
 class TestSubmit:
@@ -128,6 +135,35 @@ class TestStop:
         run_id = eventually(lambda: flow_run_of(1), 5, "the job is with Prefect")
         ready.http.post("/api/v1/training-jobs/1/stop")
         eventually(lambda: ready.prefect.states_set == [(run_id, "CANCELLED")], 5, "the run is cancelled")
+
+    def test_while_prefect_is_being_asked_cancels_what_it_started(
+        self, ready: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        start = Prefect.start
+
+        async def stopped_meanwhile(self: Prefect, deployment: str, parameters: dict[str, Any], **options: Any) -> str:
+            run_id = await start(self, deployment, parameters, **options)
+            if deployment == "train-model/train":
+                await run_sync(stop_row, 1)
+            return run_id
+
+        monkeypatch.setattr(Prefect, "start", stopped_meanwhile)
+        submit(ready)
+        eventually(lambda: ready.prefect.states_set, 5, "the run is cancelled")
+        ((run_id, state),) = ready.prefect.states_set
+        assert (flow_run_of(1), state) == (run_id, "CANCELLED")
+
+    def test_before_prefect_was_asked_never_reaches_it(
+        self, ready: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("api.outbox.RETRY_S", 0.05)
+        ready.prefect.away = True
+        submit(ready)
+        assert ready.http.post("/api/v1/training-jobs/1/stop").status_code == 200
+        ready.prefect.away = False
+        submit(ready)
+        eventually(lambda: flow_run_of(2), 10, "the second job is with Prefect")
+        assert [run["parameters"] for run in ready.prefect.of("train-model/train")] == [{"job_id": 2}]
 
     def test_of_a_finished_job_is_409(self, ready: Any) -> None:
         submit(ready)
