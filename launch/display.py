@@ -1,5 +1,6 @@
 """What the terminal shows: progress of a start, addresses, the state of the parts."""
 
+import sys
 import time
 
 from rich.console import Console
@@ -9,7 +10,15 @@ from rich.table import Table
 from launch.parts import Part
 from store.settings import Settings
 
-console = Console(highlight=False, soft_wrap=True)
+PLAIN_COLUMNS = 120  # of tables where no terminal says how wide it is
+
+
+def width() -> int | None:
+    """Columns to write; None leaves it to the terminal."""
+    return None if sys.stdout.isatty() else PLAIN_COLUMNS
+
+
+console = Console(highlight=False, soft_wrap=True, width=width())
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 

@@ -103,8 +103,7 @@ def api(settings: Settings) -> Part:
 
 def worker() -> Part:
     """Prefect's process worker: runs the deployments of ``prefect.yaml``."""
-    command = python("-m", "prefect", "worker", "start", "--pool", WORK_POOL, "--type", "process", "--name", "battery")
-    return Part(name="worker", title="Worker", command=command, order=50, stop_s=20)
+    return Part(name="worker", title="Worker", command=python("-m", "launch.worker"), order=50, stop_s=20)
 
 
 def embedded_parts(settings: Settings) -> list[Part]:

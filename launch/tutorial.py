@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -80,8 +81,10 @@ class Tutorial:
         page = self.client.call("GET", f"/batteries/{self.battery['id']}/cycles", params={"page": 1, "page_size": 10})
         if not page["items"]:
             raise CallFailed("the first page of cycles is empty")
-        healths = " ".join("-" if cycle["soh"] is None else f"{cycle['soh']:.3f}" for cycle in page["items"])
-        self.say("View cycles", f"SoH of the first {len(page['items'])}: {healths}")
+        first = page["items"][0]
+        health = "unknown" if first["soh"] is None else f"{first['soh']:.3f}"
+        samples = f"cycle {first['cycle_index']} has {len(first['voltage'])} samples and SoH {health}"
+        self.say("View cycles", f"page 1 of {page['meta']['total_pages']}: {samples}")
 
     def start_training(self) -> None:
         """Step 5."""
@@ -112,7 +115,7 @@ class Tutorial:
             for message in self.client.follow(self.job_id):
                 if message["type"] == "progress":
                     epoch, loss = message["current_epoch"], message["current_loss"]
-                    shown = "starting" if loss is None else f"loss {loss:.4f}"
+                    shown = "starting" if loss is None else f"loss {loss:.3g}"
                     bar.update(task, completed=epoch, total=message["total_epochs"], now=shown)
                     if not console.is_terminal and epoch and epoch % every == 0:
                         console.print(f"       epoch {epoch}/{message['total_epochs']}, {shown}")
@@ -122,7 +125,7 @@ class Tutorial:
                     self.model_id = message["model_id"]
                     final = message["final_metrics"]
         losses = ", ".join(
-            f"{name.replace('_', ' ')} {value:.4f}" for name, value in final.items() if value is not None
+            f"{name.replace('_', ' ')} {value:.3g}" for name, value in final.items() if value is not None
         )
         self.say("Watch it learn", losses)
 
@@ -147,6 +150,8 @@ class Tutorial:
         answer = self.client.call("POST", "/predictions", json=asked)
         self.say("Predict", f"prediction {answer['id']} by model {answer['model_id']}")
         console.print(prediction_table(answer["result"], synthetic=self.synthetic))
+        for warning in answer["result"].get("warnings") or []:
+            console.print(f"  Note: {warning}", style="yellow", markup=False)
 
     def predict_batch(self) -> None:
         """Step 10: the newest batteries, by the serving model of the algorithm."""
@@ -179,12 +184,10 @@ def spark(values: list[float | None]) -> str:
 def prediction_table(result: dict[str, Any], *, synthetic: bool) -> Table:
     """The answer as a person reads it."""
     title = "How healthy, how long still" + (" (synthetic cell)" if synthetic else "")
-    table = Table("", "estimate", "90 % interval", title=title, title_style="bold")
+    table = Table("", "estimate", "90 % interval", title=title, title_style="bold", title_justify="left", box=SIMPLE)
     table.add_row("State of health (SoH)", f"{result['soh']:.3f}", interval(result.get("soh_interval"), 3))
     table.add_row("Remaining useful life", f"{result['rul']:.0f} cycles", interval(result.get("rul_interval"), 0))
     table.add_row("Confidence (SoH within ±0.02)", f"{result['confidence']:.0%}", "")
-    for warning in result.get("warnings") or []:
-        table.add_row("[yellow]Warning", str(warning), "")
     return table
 
 
