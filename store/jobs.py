@@ -175,7 +175,7 @@ def events_after(session: Session, job_id: int, seq: int = 0, limit: int = 500) 
 def latest_seqs(session: Session, job_ids: Iterable[int]) -> dict[int, int]:
     """Number of each job's newest event, in one query; jobs that are gone are left out."""
     rows = session.execute(select(Job.id, Job.last_seq).where(Job.id.in_(list(job_ids))))
-    return dict(rows.all())
+    return {row.id: row.last_seq for row in rows}
 
 
 def log_lines(job_id: int) -> Select[Any]:
