@@ -1,0 +1,92 @@
+"""Commands that need no running stack, and starts that are refused."""
+
+import contextlib
+import os
+import socket
+import sqlite3
+from pathlib import Path
+
+import psutil
+
+
+def stack_processes(home: str) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            if process.environ().get("BATTERY_STACK") == home:
+                found.append(process)
+    return found
+
+
+class TestHelp:
+    def test_it_names_every_command_a_newcomer_needs(self, battery):
+        shown = battery("--help").stdout
+        for command in ("demo", "up", "down", "status", "logs", "settings", "users"):
+            assert f" {command} " in shown
+
+    def test_it_loads_nothing_heavy(self, battery):
+        loaded = battery("--help", PYTHONPROFILEIMPORTTIME="1").stderr
+        assert "typer" in loaded
+        for module in ("torch", "prefect", "mlflow", "numpy", "sqlalchemy"):
+            assert f" {module}\n" not in loaded
+
+
+class TestWithoutAStack:
+    def test_status_says_that_nothing_runs(self, battery, environment):
+        answer = battery("status")
+        assert answer.returncode == 3
+        assert environment["BATTERY_HOME"] in answer.stdout
+        assert "battery up" in answer.stdout
+
+    def test_down_has_nothing_to_do(self, battery):
+        assert battery("down").returncode == 0
+
+    def test_a_file_that_is_not_there_is_refused_before_anything_starts(self, battery, environment):
+        answer = battery("demo", "missing.mat")
+        assert answer.returncode == 2
+        assert "missing.mat" in answer.stderr
+        assert not Path(environment["BATTERY_HOME"]).exists()
+
+    def test_settings_show_values_and_hide_secrets(self, battery, environment):
+        answer = battery("settings", BATTERY_SECRET_KEY="do not show this to anybody at all")
+        assert environment["BATTERY_API_PORT"] in answer.stdout
+        assert "do not show" not in answer.stdout
+
+
+class TestUsersAdd:
+    def accounts(self, environment: dict[str, str]) -> list[str]:
+        with contextlib.closing(sqlite3.connect(Path(environment["BATTERY_HOME"]) / "var" / "battery.db")) as database:
+            return [email for (email,) in database.execute("SELECT email FROM users")]
+
+    def test_it_makes_an_account_in_an_empty_home(self, battery, environment):
+        answer = battery("users", "add", "New@Example.com", "--password-stdin", stdin="a long enough one\n")
+        assert answer.returncode == 0, answer.stderr
+        assert self.accounts(environment) == ["new@example.com"]
+
+    def test_a_short_password_is_refused_in_one_line(self, battery, environment):
+        answer = battery("users", "add", "new@example.com", "--password-stdin", stdin="short\n")
+        assert answer.returncode == 1
+        assert len(answer.stderr.splitlines()) == 1
+        assert "8 characters" in answer.stderr
+        assert self.accounts(environment) == []
+
+
+class TestRefusedStarts:
+    def test_a_busy_port_names_its_holder_and_the_setting(self, battery, environment):
+        port = int(environment["BATTERY_MLFLOW_PORT"])
+        with socket.create_server(("127.0.0.1", port)):
+            answer = battery("up")
+        assert answer.returncode == 1
+        assert f"port {port} (MLflow) is in use" in answer.stderr
+        assert f"process {os.getpid()}" in answer.stderr
+        assert "BATTERY_MLFLOW_PORT" in answer.stderr
+        assert len(answer.stderr.splitlines()) == 1
+
+    def test_a_part_that_fails_is_named_with_its_last_words_and_leaves_nothing(self, battery, environment):
+        answer = battery("up", BATTERY_HOST="0.0.0.0", BATTERY_SECRET_KEY="weak")  # noqa: S104
+        assert answer.returncode == 1
+        first, *said = answer.stderr.splitlines()
+        assert first.startswith("battery: API ended while starting")
+        assert f"{environment['BATTERY_HOME']}/var/log/battery.log" in first
+        assert any("BATTERY_SECRET_KEY must be at least" in line for line in said)
+        assert stack_processes(environment["BATTERY_HOME"]) == []
