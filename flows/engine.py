@@ -7,6 +7,7 @@ Lightning takes seconds: doing both at once is what makes a job's first epoch co
 
 import argparse
 import importlib
+import logging
 import runpy
 import sys
 import threading
@@ -19,10 +20,18 @@ def main(arguments: list[str]) -> None:
     module: str | None = parser.parse_args(arguments).module
     import prefect.flow_engine  # noqa: F401 - before the thread starts: two threads in one library's circular imports deadlock
 
+    logging.getLogger("prefect.flow_runs").addFilter(is_no_cancellation)
     if module is not None:
         threading.Thread(target=importlib.import_module, args=(module,), name="imports", daemon=True).start()
     sys.argv = ["prefect.engine"]  # the engine would take an argument for a run's id
     runpy.run_module("prefect.engine", run_name="__main__")
+
+
+def is_no_cancellation(record: logging.LogRecord) -> bool:
+    """Keep all but the traceback that the engine logs as an error when a flow says of itself that it was cancelled."""
+    from prefect.exceptions import CancelledRun
+
+    return not (record.exc_info and isinstance(record.exc_info[1], CancelledRun))
 
 
 if __name__ == "__main__":
