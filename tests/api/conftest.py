@@ -1,6 +1,7 @@
 """The API on a real SQLite database and real files; Prefect, BentoML and MLflow are small hand-written HTTP fakes."""
 
 import json
+import shutil
 import uuid
 import warnings
 from collections.abc import Iterator
@@ -164,8 +165,22 @@ class Platform:
         return model
 
 
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with all tables and no rows, made by the migrations once; tests take copies."""
+    home = tmp_path_factory.mktemp("database")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("BATTERY_HOME", str(home))
+        get_settings.cache_clear()
+        session.reset()
+        migrations.upgrade()
+        session.reset()
+    get_settings.cache_clear()
+    return home / "var" / "battery.db"
+
+
 @pytest.fixture
-def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_database: Path) -> Iterator[Any]:
     """Builds a platform with the settings given; all are closed at the end."""
     opened: list[TestClient] = []
 
@@ -180,8 +195,10 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
             monkeypatch.setenv(f"BATTERY_{name.upper()}", value)
         get_settings.cache_clear()
         session.reset()
-        migrations.upgrade()
         settings = get_settings()
+        settings.var.mkdir(exist_ok=True)
+        if not (database := settings.var / "battery.db").exists():
+            shutil.copyfile(empty_database, database)
         prefect, serving, mlflow = FakePrefect(), FakeServing(), FakeMlflow()
         fakes: dict[str, Any] = {settings.prefect: prefect, settings.serving: serving, settings.mlflow: mlflow}
 
