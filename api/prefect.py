@@ -1,5 +1,6 @@
 """Prefect's REST API: start a deployment by name, cancel a run. The library itself stays out of this process."""
 
+import asyncio
 from typing import Any
 
 import httpx
@@ -7,6 +8,8 @@ import httpx
 from api.errors import ServiceUnavailable
 
 TIMEOUT_S = 5.0
+BUSY = frozenset({429, 503})  # Prefect answers 503 while its own database is locked
+BUSY_WAITS_S = (0.1, 0.3, 0.9)
 
 
 class Prefect:
@@ -48,6 +51,11 @@ class Prefect:
 
     async def _send(self, verb: str, path: str, **content: Any) -> httpx.Response:
         try:
+            for wait_s in BUSY_WAITS_S:
+                answer = await self._http.request(verb, path, **content)
+                if answer.status_code not in BUSY:
+                    return answer
+                await asyncio.sleep(wait_s)
             return await self._http.request(verb, path, **content)
         except httpx.HTTPError as error:
             raise ServiceUnavailable("Prefect cannot be reached") from error

@@ -53,7 +53,7 @@ def refusal(question: Question, error: dict[str, Any]) -> ApiError:
     """What an answer that is an error means to the caller."""
     code, message = str(error.get("code")), str(error.get("message"))
     if code == "NOT_FOUND":
-        return no_model(question.algorithm) if question.model_version is None else ServiceUnavailable(message)
+        return no_model(question.algorithm) if question.model_version is None else NotFound(message)
     if code == "INVALID":
         return ValidationFailed(message)
     if code == "UNAVAILABLE":

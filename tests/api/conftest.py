@@ -33,12 +33,16 @@ class FakePrefect:
     """Deployments by name, runs by idempotency key; can be away."""
 
     away: bool = False
+    busy: int = 0  # calls that are answered 503 before one is served
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)  # id → run
     states_set: list[tuple[str, str]] = field(default_factory=list)
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         if self.away:
             raise httpx.ConnectError("away", request=request)
+        if self.busy:
+            self.busy -= 1
+            return httpx.Response(503, json={})
         path = request.url.path.removeprefix("/api")
         if path.startswith("/deployments/name/"):
             name = path.removeprefix("/deployments/name/")

@@ -86,6 +86,14 @@ class TestSubmit:
         eventually(lambda: flow_run_of(1), 10, "the job is with Prefect")
         assert len(ready.prefect.of("train-model/train")) == 1
 
+    def test_while_prefect_is_busy_for_a_moment_is_not_put_off(
+        self, ready: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("api.outbox.RETRY_S", 1000)
+        ready.prefect.busy = 2
+        submit(ready)
+        eventually(lambda: flow_run_of(1), 10, "the job is with Prefect")
+
     @pytest.mark.parametrize(
         ("changes", "field"),
         [
