@@ -52,7 +52,7 @@ supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 command = {log_writer}
 events = PROCESS_LOG,PROCESS_STATE
 buffer_size = 100000
-stderr_logfile = {var}/log/log_writer.log
+stderr_logfile = {log_writer_errors}
 stdout_logfile = NONE
 autorestart = true
 """
@@ -108,6 +108,7 @@ def configuration(settings: Settings, parts: Sequence[Part]) -> str:
         var=str(settings.var).replace("%", "%%"),
         socket=str(socket_path(settings.var)).replace("%", "%%"),
         log_writer=quoted(log_writer),
+        log_writer_errors=str(settings.var / "log" / "log_writer.log").replace("%", "%%%%"),  # it is expanded twice
     )
     programs = (
         PROGRAM.format(name=part.name, command=quoted(part.command), order=part.order, stop_s=part.stop_s)
@@ -143,29 +144,34 @@ class Supervisor:
     """A connection to the supervisord of one home."""
 
     def __init__(self, var: Path) -> None:
-        transport = SupervisorTransport(None, None, f"unix://{socket_path(var)}")
-        self.remote: Any = ServerProxy("http://127.0.0.1", transport).supervisor  # the address is the transport's
+        self.transport = SupervisorTransport(None, None, f"unix://{socket_path(var)}")
+        self.remote: Any = ServerProxy("http://127.0.0.1", self.transport).supervisor  # the address is the transport's
+
+    def ask(self, method: str, *arguments: str | bool) -> Any:
+        """Answer to one XML-RPC call, on a connection of its own. Raises OSError when supervisord is gone."""
+        try:
+            return getattr(self.remote, method)(*arguments)
+        except (http.client.HTTPException, Error) as error:
+            raise ConnectionError(f"supervisord: {method}: {error}") from error
+        finally:
+            self.transport.close()
 
     def answers(self) -> bool:
         """Whether supervisord is there."""
         try:
-            return bool(self.remote.getState()["statename"] == "RUNNING")
-        except (OSError, http.client.HTTPException, Error):
+            return bool(self.ask("getState")["statename"] == "RUNNING")
+        except OSError:
             return False
 
     def start(self, part: str) -> None:
         """Start a part, without waiting for it."""
-        self.remote.startProcess(part, False)  # noqa: FBT003 - XML-RPC knows positions only
+        self.ask("startProcess", part, False)  # noqa: FBT003 - XML-RPC knows positions only
 
     def states(self) -> dict[str, State]:
         """Every part, by name. Raises OSError when supervisord is gone."""
-        try:
-            rows = self.remote.getAllProcessInfo()
-        except (http.client.HTTPException, Error) as error:
-            raise ConnectionError(f"supervisord does not answer: {error}") from error
         return {
             row["name"]: State(row["name"], row["statename"], row["pid"], row["exitstatus"], row["start"])
-            for row in rows
+            for row in self.ask("getAllProcessInfo")
         }
 
 

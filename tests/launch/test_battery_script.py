@@ -13,7 +13,7 @@ import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 COREUTILS = ("sh", "dirname", "readlink", "cat", "cksum")
-# Answers `-m pip --version`; `-m pip install` notes the call, waits as long as `slow` says, and fails where `broken` lies.
+# `-m pip install` notes the call, waits as long as `slow` says, and fails where `broken` lies.
 PIP = """#!/bin/sh
 root={root}
 case "$*" in
