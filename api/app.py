@@ -34,7 +34,7 @@ from api.predictions import endpoints as predictions
 from api.routes import Route, routes_of
 from api.serving import Serving
 from api.state import State
-from api.tracing import Tracing
+from api.tracing import Failures, Tracing
 from api.training_jobs import endpoints as training_jobs
 from api.training_jobs import sockets
 from api.training_jobs.feed import Feed
@@ -82,10 +82,12 @@ def create_app(settings: Settings, client: Client = http_client) -> FastAPI:
     # Each layer wraps those added before it: the last one is the outermost.
     app.add_middleware(BodyLimit, settings=settings)
     app.add_middleware(Authentication, settings=settings, key=state.secret_key, limits=state.limits, routes=routes)
+    app.add_middleware(Failures)
     if settings.allowed_origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.allowed_origins,
+            allow_credentials="*" not in settings.allowed_origins,  # the cookie that opens sockets
             allow_methods=["GET", "POST", "PATCH", "DELETE"],
             allow_headers=["Authorization", "Content-Type"],
             expose_headers=["X-Request-ID", "Retry-After", "Content-Disposition"],

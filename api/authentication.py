@@ -23,6 +23,7 @@ from api.routes import WEBSOCKET, Route, verbs_on
 from store import users
 from store.session import reading
 from store.settings import Settings
+from store.tables import utc_now
 
 COOKIE = "battery_session"
 BASE = "/api/v1"
@@ -99,6 +100,8 @@ class Authentication:
 
     async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
+            if WEBSOCKET not in verbs_on(self.routes(), get_route_path(scope)):
+                raise NotFound(f"There is no WebSocket at {scope['path']}")
             token = socket_token(scope, self.settings.allowed_origins)
             scope["state"]["caller"] = await self._caller(token)
         except ApiError as error:
@@ -123,6 +126,13 @@ def _account(token: tokens.Token) -> Caller:
         if user is None:
             raise Unauthenticated("INVALID_TOKEN", "The token was given up, or its account is gone")
         return Caller(user.id, user.email, user.created_at, token)
+
+
+def check_still_valid(token: tokens.Token) -> None:
+    """Raise Unauthenticated when the token has expired or was given up, or its account is gone."""
+    if token.expires_at <= utc_now():
+        raise Unauthenticated("TOKEN_EXPIRED", "The token has expired; sign in again")
+    _account(token)
 
 
 def check_served(verb: str, path: str, verbs: set[str]) -> None:

@@ -5,12 +5,14 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.authentication import PUBLIC, UPLOAD
+from api.authentication import BASE, PUBLIC, UPLOAD
 from api.errors import TooLarge, rendered
 from store.settings import Settings
 
 FORM_BYTES = 64 * 1024  # a login; and what an upload holds beside its file
-JSON_BYTES = 32 * 1024 * 1024  # 50 predictions with cycle data of some 5000 points each
+BATCH = ("POST", f"{BASE}/predictions/batch")
+BATCH_BYTES = 8 * 1024 * 1024  # 50 predictions with cycle data of some 5000 points each
+JSON_BYTES = 4 * 1024 * 1024  # one, with some 100,000
 
 
 class BodyLimit:
@@ -55,6 +57,8 @@ class BodyLimit:
     def _largest(self, asked: tuple[str, str]) -> int:
         if asked == UPLOAD:
             return self.settings.max_upload_bytes + FORM_BYTES
+        if asked == BATCH:
+            return BATCH_BYTES
         return FORM_BYTES if asked in PUBLIC else JSON_BYTES
 
 

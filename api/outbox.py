@@ -6,6 +6,8 @@ Woken at once by whoever leaves work, and again after a while for what could not
 import asyncio
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 from anyio.to_thread import run_sync
@@ -13,7 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.errors import ServiceUnavailable
-from api.prefect import Prefect
+from api.prefect import Prefect, PrefectRefused
 from store import data_versions, jobs
 from store.session import reading, transaction
 from store.tables import Battery, Job, Model, utc_now
@@ -24,6 +26,7 @@ VERSIONING_RETRY_S = 60.0  # a versioning run that failed is asked for again aft
 TRAIN = "train-model/train"
 VERSION_DATA = "version-data/version-data"
 REMOVE_MODEL = "remove-model/remove-model"
+REMOVAL_RETRY_S = 3600.0  # a removal that failed may be asked for again after this
 REMOVALS_REMEMBERED = timedelta(days=1)
 
 
@@ -36,6 +39,7 @@ class Outbox:
         self._cancellations: set[str] = set()
         self._removals: set[int] = set()
         self._away = False
+        self._refused: set[str] = set()
 
     def nudge(self) -> None:
         """There is something new among the rows."""
@@ -67,11 +71,11 @@ class Outbox:
         self._work.set()
 
     async def _deliver(self) -> None:
+        """One kind after the other; what Prefect refuses of one does not hold up the others."""
         try:
-            await self._jobs()
-            await self._stops()
-            await self._versioning()
-            await self._models()
+            for deliver in (self._jobs, self._stops, self._versioning, self._models):
+                with self._refusals():
+                    await deliver()
         except ServiceUnavailable as error:
             if not self._away:
                 log.warning("%s; trying again every %.0f s", error.message, RETRY_S)
@@ -83,17 +87,32 @@ class Outbox:
                 log.info("Prefect is back")
             self._away = False
 
+    @contextmanager
+    def _refusals(self) -> Iterator[None]:
+        try:
+            yield
+        except PrefectRefused as error:
+            if error.message not in self._refused:  # said once, not every few seconds
+                self._refused.add(error.message)
+                log.warning("%s; trying again every %.0f s", error.message, RETRY_S)
+
     async def _jobs(self) -> None:
         for job in await run_sync(unsubmitted_jobs):
-            key = f"train-{job.id}-{job.created_at.isoformat()}"
-            run_id = await self._prefect.start(TRAIN, {"job_id": job.id}, key=key, name=f"job-{job.id}")
-            if not await run_sync(submitted, job.id, run_id):
-                self._cancellations.add(run_id)  # stopped meanwhile
+            with self._refusals():
+                key = f"train-{job.id}-{job.created_at.isoformat()}"
+                run_id = await self._prefect.start(TRAIN, {"job_id": job.id}, key=key, name=f"job-{job.id}")
+                if not await run_sync(submitted, job.id, run_id):
+                    self._cancellations.add(run_id)  # stopped meanwhile
 
     async def _stops(self) -> None:
         for run_id in list(self._cancellations):
-            await self._prefect.cancel(run_id)
             self._cancellations.discard(run_id)
+            try:
+                with self._refusals():
+                    await self._prefect.cancel(run_id)
+            except ServiceUnavailable:
+                self._cancellations.add(run_id)
+                raise
 
     async def _versioning(self) -> None:
         state = await run_sync(unversioned_state)
@@ -102,8 +121,9 @@ class Outbox:
             await self._prefect.start(VERSION_DATA, {}, key=key)
 
     async def _models(self) -> None:
+        attempt = f"{time.time() // REMOVAL_RETRY_S:.0f}"
         for model_id in list(self._removals):
-            await self._prefect.start(REMOVE_MODEL, {"model_id": model_id}, key=f"remove-model-{model_id}")
+            await self._prefect.start(REMOVE_MODEL, {"model_id": model_id}, key=f"remove-model-{model_id}-{attempt}")
             self._removals.discard(model_id)
 
 

@@ -7,9 +7,13 @@ import httpx
 
 from api.errors import ServiceUnavailable
 
-TIMEOUT_S = 5.0
+TIMEOUT_S = 15.0  # nobody waits for the answer
 BUSY = frozenset({429, 503})  # Prefect answers 503 while its own database is locked
 BUSY_WAITS_S = (0.1, 0.3, 0.9)
+
+
+class PrefectRefused(ServiceUnavailable):
+    """Prefect answers, but not to this: another call may well succeed."""
 
 
 class Prefect:
@@ -65,6 +69,4 @@ def _checked(answer: httpx.Response) -> dict[str, Any]:
     if answer.is_success:
         found: dict[str, Any] = answer.json()
         return found
-    raise ServiceUnavailable(
-        f"Prefect answered {answer.status_code} to {answer.request.method} {answer.request.url.path}"
-    )
+    raise PrefectRefused(f"Prefect answered {answer.status_code} to {answer.request.method} {answer.request.url.path}")

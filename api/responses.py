@@ -41,6 +41,16 @@ Timestamp = Annotated[
 Identifier = Annotated[int, Path(description="Its `id`.", examples=[1])]
 
 
+def printable(text: str) -> str:
+    """Refuse control characters: some databases cannot hold them, and logs must not."""
+    if not text.isprintable():
+        raise ValueError("No control characters")
+    return text
+
+
+Printable = Annotated[str, AfterValidator(printable)]
+
+
 def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 

@@ -8,7 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import DatabaseError, InternalError, rendered
+from api.errors import DatabaseError, InternalError, rendered, trace_id_of
 
 log = logging.getLogger("api.access")
 
@@ -40,13 +40,6 @@ class Tracing:
 
         try:
             await self.app(scope, receive, traced)
-        except Exception as failure:
-            log.exception("%s failed", trace_id)
-            if scope["type"] == "websocket" or status:
-                raise
-            error = DatabaseError if isinstance(failure, SQLAlchemyError) else InternalError
-            message = f"Something went wrong on the server; its log has the details under {trace_id}"
-            await rendered(error(message), scope)(scope, receive, traced)
         finally:
             log.info(
                 "%s %s %s %s %s %.1f ms",
@@ -57,6 +50,36 @@ class Tracing:
                 scope["state"].get("error_code", "-"),
                 1000 * (time.perf_counter() - started),
             )
+
+
+class Failures:
+    """Answers what nobody foresaw with the envelope and a 500, inside the layers that add headers, and logs it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request or socket."""
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watched)
+        except Exception as failure:
+            trace_id = trace_id_of(scope)
+            log.exception("%s failed", trace_id)
+            if scope["type"] == "websocket" or started:
+                raise
+            error = DatabaseError if isinstance(failure, SQLAlchemyError) else InternalError
+            message = f"Something went wrong on the server; its log has the details under {trace_id}"
+            await rendered(error(message), scope)(scope, receive, send)
 
 
 def _header_list(message: Message) -> list[tuple[bytes, bytes]]:

@@ -8,7 +8,9 @@ from api.auth import service
 from api.auth.schemas import AccessToken, Account
 from api.authentication import BASE, COOKIE, Caller, caller_of
 from api.documentation import bearer_scheme, errors
+from api.responses import Printable
 from api.state import State, state_of
+from store import users
 
 router = APIRouter(prefix="/auth", tags=["auth"])
 COOKIE_PATH = f"{BASE}/training-jobs"  # where the sockets are; the cookie is honoured for them alone
@@ -20,11 +22,11 @@ async def create_token(
     request: Request,
     response: Response,
     state: Annotated[State, Depends(state_of)],
-    username: Annotated[str, Form(description="E-mail address.", max_length=320, examples=["user@example.com"])],
+    username: Annotated[Printable, Form(description="E-mail address.", max_length=320, examples=["user@example.com"])],
     password: Annotated[str, Form(max_length=LONGEST_PASSWORD, json_schema_extra={"format": "password"})],
 ) -> AccessToken:
     """Sign in (OAuth2 password flow). Also sets the session cookie that lets a browser open the progress WebSocket."""
-    state.limits.login(username.strip().casefold(), request.client.host if request.client else "")
+    state.limits.login(users.normalised(username), request.client.host if request.client else "")
     token = await service.sign_in(
         username, password, settings=state.settings, key=state.secret_key, hashing=state.hashing
     )

@@ -7,10 +7,10 @@ from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
 
 from api.batteries import service, uploads
-from api.batteries.schemas import BatteryAnswer, BatteryChanges, CycleAnswer
+from api.batteries.schemas import BatteryAnswer, BatteryChanges, CycleAnswer, UploadFields
 from api.documentation import bearer_scheme, errors
 from api.pagination import Page, Paging, paging
-from api.responses import LARGEST_ID, Identifier, Json
+from api.responses import LARGEST_ID, Identifier, Json, Printable
 from api.state import State, state_of
 from store import imports
 from store.session import reading
@@ -34,7 +34,9 @@ UPLOAD = {"requestBody": {"required": True, "content": {"multipart/form-data": {
 @router.get("", responses=errors())
 def list_batteries(
     pages: Annotated[Paging, Depends(paging)],
-    manufacturer: Annotated[str | None, Query(max_length=255, description="Only batteries of this maker.")] = None,
+    manufacturer: Annotated[
+        Printable | None, Query(max_length=255, description="Only batteries of this maker.")
+    ] = None,
 ) -> Page[BatteryAnswer]:
     """Batteries, oldest first."""
     with reading() as session:
@@ -56,6 +58,7 @@ async def create_battery(request: Request, state: Annotated[State, Depends(state
             folder,
             file_field="file",
             largest=state.settings.max_upload_bytes,
+            text_fields=frozenset(UploadFields.model_fields),
         )
         battery = await run_sync(service.create, upload, limiter=state.parsing)
     state.outbox.nudge()
@@ -77,7 +80,8 @@ async def update_battery(
 
     A new nominal capacity gives new `soh` and `rul`.
     """
-    battery = await run_sync(service.change, battery_id, changes)
+    recomputes = "nominal_capacity" in changes.model_fields_set  # in a process of its own, as an upload is parsed
+    battery = await run_sync(service.change, battery_id, changes, limiter=state.parsing if recomputes else None)
     state.outbox.nudge()
     return battery
 

@@ -34,8 +34,10 @@ class Upload:
 class _Form:
     """What the parser's callbacks build."""
 
-    def __init__(self, path: Path, file_field: str, largest: int) -> None:
+    def __init__(self, path: Path, file_field: str, text_fields: frozenset[str], largest: int) -> None:
         self.upload = Upload(path)
+        self._text_fields = text_fields
+        self._file_seen = False
         self.pending = bytearray()  # bytes of the file that are not written yet
         self._file_field = file_field
         self._largest = largest
@@ -63,19 +65,20 @@ class _Form:
         self._value.clear()
         name = options.get(b"name", b"").decode("utf-8", "replace")
         is_file = b"filename" in options
-        self._in_file = is_file and name == self._file_field and self.upload.filename is None
+        self._in_file = is_file and name == self._file_field and not self._file_seen
         if self._in_file:
+            self._file_seen = True
             self.upload.filename = safe_filename(options[b"filename"])
         elif name == self._file_field:
             problem = "Only one file may be sent" if is_file else "Must be sent as a file"
             raise ValidationFailed(f"Not valid: {name}", details=[{"field": name, "issue": problem}])
-        self._field = None if is_file else name
+        self._field = name if name in self._text_fields and not is_file else None
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
         if self._in_file:
             self.upload.size += end - start
             if self.upload.size > self._largest:
-                raise too_large(self._largest)
+                raise file_too_large(self._largest)
             self.pending += data[start:end]
         elif self._field is not None:
             self._value += data[start:end]
@@ -90,16 +93,22 @@ class _Form:
         self._in_file = False
 
 
-def too_large(largest: int) -> TooLarge:
+def file_too_large(largest: int) -> TooLarge:
     """The error for a file above ``largest`` bytes."""
     limit = f"{largest / 1024**2:.0f} MB" if largest >= 1024**2 else f"{largest} bytes"
     return TooLarge(f"The file is larger than {limit}", details=[{"field": "file", "issue": f"Larger than {limit}"}])
 
 
 async def receive(
-    stream: AsyncIterator[bytes], content_type: str, folder: Path, *, file_field: str, largest: int
+    stream: AsyncIterator[bytes],
+    content_type: str,
+    folder: Path,
+    *,
+    file_field: str,
+    text_fields: frozenset[str],
+    largest: int,
 ) -> Upload:
-    """Stream a form into a new file in ``folder``, which the caller removes.
+    """Stream a form into a new file in ``folder``, which the caller removes. Fields that are not named are dropped.
 
     Raises TooLarge past ``largest`` bytes of file, ValidationFailed for what is no form, MissingRequiredField without
     a file.
@@ -108,7 +117,7 @@ async def receive(
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
         issue = "Send the file as multipart/form-data"
         raise ValidationFailed(issue, details=[{"field": "body", "issue": issue}])
-    form = _Form(folder / "upload.mat", file_field, largest)
+    form = _Form(folder / "upload.mat", file_field, text_fields, largest)
     parser = MultipartParser(
         options[b"boundary"],
         {

@@ -17,10 +17,13 @@ from api.predictions.schemas import (
     PredictionAnswer,
     PredictionRequest,
 )
+from api.quick_json import QuickRoute
 from api.state import State, state_of
 from store.session import reading
 
-router = APIRouter(prefix="/predictions", tags=["predictions"], dependencies=[Depends(bearer_scheme)])
+router = APIRouter(
+    prefix="/predictions", tags=["predictions"], route_class=QuickRoute, dependencies=[Depends(bearer_scheme)]
+)
 
 
 @router.get("", responses=errors())

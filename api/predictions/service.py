@@ -10,12 +10,12 @@ from anyio.to_thread import run_sync
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from api.errors import ApiError, ServiceUnavailable
+from api.errors import ApiError, NotFound, ServiceUnavailable
 from api.models.service import InFlight
 from api.pagination import Meta, Paging, page_of
 from api.predictions.inputs import Asked, parsed, prepare
 from api.predictions.schemas import PredictionAnswer, PredictionRequest, Result
-from api.serving import Serving, as_json, no_model, refusal
+from api.serving import Serving, as_json, refusal
 from store import models, predictions
 from store.session import reading, transaction
 from store.tables import Model, Prediction
@@ -57,7 +57,10 @@ def _prepare_all(requests: Sequence[PredictionRequest | Any], data: Path) -> lis
                 checked = request if isinstance(request, PredictionRequest) else parsed(request)
                 prepared.append(prepare(session, checked, data))
             except ApiError as error:
-                prepared.append(error)
+                error.__cause__ = error.__context__ = (
+                    None  # they would hold the whole request until the collector comes
+                )
+                prepared.append(error.with_traceback(None))
     return prepared
 
 
@@ -71,7 +74,7 @@ def _record(session: Session, asked: Asked, answer: dict[str, Any], user_id: int
         return refusal(asked.question, answer["error"])
     model = models.by_registered_version(session, asked.question.algorithm, str(answer["model_version"]))
     if model is None or (model.deleted_at is not None and asked.model_id is None):
-        return no_model(asked.question.algorithm)
+        return NotFound(f"The serving {asked.question.algorithm} model was deleted; name a model_id, or train another")
     result = Result(**{name: answer[name] for name in RESULT if name in answer})
     result.warnings = [*asked.warnings, *result.warnings]
     row = predictions.record(

@@ -1,16 +1,17 @@
 """Live progress: the present state at once, then every event once and in order, then a closing message and 1000."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated
 
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Depends, Query, WebSocket
+from fastapi import APIRouter, Depends, WebSocket
 from starlette.websockets import WebSocketDisconnect
 
-from api.authentication import subprotocol
-from api.errors import NotFound
+from api.authentication import caller_of, check_still_valid, subprotocol
+from api.errors import NotFound, Unauthenticated, ValidationFailed
 from api.responses import LARGEST_ID
 from api.state import State, state_of
 from api.training_jobs import service
@@ -22,29 +23,36 @@ router = APIRouter(prefix="/training-jobs")
 DONE = 1000
 REFUSED = 1008
 MOST_MISSED = 1000  # the feed brings the rest
+CHECK_S = 15.0  # a token that was given up or expired meanwhile closes its sockets
 SEND_S = 10.0  # a client that takes longer for one frame is dropped
-
-After = Annotated[int | None, Query(ge=0, le=LARGEST_ID, description="Newest `seq` that the client has seen.")]
 
 
 @router.websocket("/{job_id}/ws")
 @router.websocket("/{job_id}/stream")
 async def follow_job(
-    socket: WebSocket, job_id: int, state: Annotated[State, Depends(state_of)], after: After = None
+    socket: WebSocket, job_id: str, state: Annotated[State, Depends(state_of)], after: str | None = None
 ) -> None:
     """Send frames until the job is over, the client leaves, or nothing was said for a while."""
     await socket.accept(subprotocol=subprotocol(socket.scope))
     code, reason = DONE, ""
     try:
-        async with _place(state.feed, job_id):
-            code, reason = await _serve(socket, job_id, after, state)
-    except NotFound as error:
+        number, seen = whole(job_id, "job_id"), None if after is None else whole(after, "after")
+        async with _place(state.feed, number):
+            code, reason = await _serve(socket, number, seen, state)
+    except (NotFound, ValidationFailed) as error:
         code, reason = REFUSED, error.message
     except TooManyFollowers:
         code, reason = REFUSED, "This job has as many clients as it may have"
     except WebSocketDisconnect:
         return
     await socket.close(code, reason)
+
+
+def whole(text: str, name: str) -> int:
+    """A number of a socket's address; the framework would refuse a wrong one before the socket is open."""
+    if text.isascii() and text.isdecimal() and len(text) <= len(str(LARGEST_ID)):
+        return int(text)
+    raise ValidationFailed(f"Not valid: {name}")
 
 
 @asynccontextmanager
@@ -65,6 +73,8 @@ async def _serve(socket: WebSocket, job_id: int, after: int | None, state: State
     follower = state.feed.follow(job_id, messages[-1].seq)
     try:
         return await _relay(socket, follower, state.settings.socket_idle_s)
+    except Unauthenticated as error:
+        return REFUSED, error.error_code
     finally:
         state.feed.unfollow(follower)
 
@@ -73,10 +83,17 @@ async def _relay(socket: WebSocket, follower: Follower, idle_s: float) -> tuple[
     """Pass messages on, and notice when the client speaks or leaves."""
     heard = asyncio.create_task(socket.receive())
     queued = asyncio.create_task(follower.queue.get())
+    idle_until, check_at = time.monotonic() + idle_s, time.monotonic() + CHECK_S
     try:
         while True:
-            done, _ = await asyncio.wait({heard, queued}, timeout=idle_s, return_when=asyncio.FIRST_COMPLETED)
-            if not done:
+            wait_s = max(0.0, min(idle_until, check_at) - time.monotonic())
+            done, _ = await asyncio.wait({heard, queued}, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+            if time.monotonic() >= check_at:
+                await run_sync(check_still_valid, caller_of(socket).token)
+                check_at = time.monotonic() + CHECK_S
+            if done:
+                idle_until = time.monotonic() + idle_s
+            elif time.monotonic() >= idle_until:
                 return DONE, "Idle"
             if heard in done:
                 if heard.result()["type"] == "websocket.disconnect":

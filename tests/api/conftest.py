@@ -34,6 +34,7 @@ class FakePrefect:
 
     away: bool = False
     busy: int = 0  # calls that are answered 503 before one is served
+    refused: dict[str, Any] | None = None  # parameters that are answered 422
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)  # id → run
     states_set: list[tuple[str, str]] = field(default_factory=list)
 
@@ -49,18 +50,23 @@ class FakePrefect:
             return httpx.Response(200, json={"id": name.replace("/", "~")})
         if path.endswith("/create_flow_run"):
             body = json.loads(request.content)
-            known = [run for run in self.runs.values() if run["idempotency_key"] == body["idempotency_key"]]
-            if known:
-                return httpx.Response(200, json=known[0])
-            run = {"id": str(uuid.uuid4()), "deployment": path.split("/")[2].replace("~", "/"), **body}
-            self.runs[run["id"]] = run | {"state": {"type": "SCHEDULED"}}
-            return httpx.Response(201, json=run)
+            return self.start(path.split("/")[2].replace("~", "/"), body)
         run_id = path.split("/")[2]
         if path.endswith("/set_state"):
             wanted = json.loads(request.content)["state"]["type"]
             self.states_set.append((run_id, wanted))
             return httpx.Response(201, json={"status": "ACCEPT"})
         return httpx.Response(200, json=self.runs[run_id]) if run_id in self.runs else httpx.Response(404, json={})
+
+    def start(self, deployment: str, body: dict[str, Any]) -> httpx.Response:
+        if body["parameters"] == self.refused:
+            return httpx.Response(422, json={})
+        known = [run for run in self.runs.values() if run["idempotency_key"] == body["idempotency_key"]]
+        if known:
+            return httpx.Response(200, json=known[0])
+        run = {"id": str(uuid.uuid4()), "deployment": deployment, **body}
+        self.runs[run["id"]] = run | {"state": {"type": "SCHEDULED"}}
+        return httpx.Response(201, json=run)
 
     def of(self, deployment: str) -> list[dict[str, Any]]:
         return [run for run in self.runs.values() if run["deployment"] == deployment]

@@ -2,10 +2,14 @@
 
 import os
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from store import changes
 
 BATTERY_KEYS = {
     "id",
@@ -82,6 +86,17 @@ class TestUpload:
         assert error["details"][0]["field"] == "file"
         assert received(platform) == []
         assert platform.http.get("/api/v1/batteries").json()["meta"]["total"] == 0
+
+    def test_with_two_files_is_422_even_when_the_first_has_no_name(self, platform: Any, mat_file: Path) -> None:
+        part = '--b\r\nContent-Disposition: form-data; name="file"; filename="{}"\r\n\r\nAAAA\r\n'
+        body = part.format("") + part.format("x.mat") + "--b--\r\n"
+        headers = {"Content-Type": "multipart/form-data; boundary=b"}
+        answer = platform.http.post("/api/v1/batteries", content=body, headers=headers)
+        assert answer.status_code == 422
+        assert answer.json()["error"]["details"] == [{"field": "file", "issue": "Only one file may be sent"}]
+
+    def test_drops_fields_that_nobody_asked_for(self, platform: Any, mat_file: Path) -> None:
+        assert platform.upload(mat_file, **{f"unknown{n}": "x" * 9000 for n in range(5)})["id"] == 1
 
     @pytest.mark.parametrize(
         ("sent", "shown"),
@@ -185,6 +200,7 @@ class TestChange:
             ({"nominal_capacity": -1}, "nominal_capacity"),
             ({"manufacturer": "x" * 300}, "manufacturer"),
             ({"chemistry": 5}, "chemistry"),
+            ({"chemistry": "L\x00FP"}, "chemistry"),
         ],
     )
     def test_that_is_not_valid_is_422_with_the_field_named(
@@ -195,6 +211,31 @@ class TestChange:
         assert answer.status_code == 422
         assert answer.json()["error"]["details"][0]["field"] == field
         assert platform.http.get("/api/v1/batteries/1").json() == before
+
+    def test_of_nominal_capacities_runs_no_more_processes_than_uploads_may(
+        self, platform: Any, mat_file: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        platform.upload(mat_file)
+        running, most, lock = 0, 0, threading.Lock()
+        update = changes.update_battery
+
+        def counted(battery_id: int, **asked: Any) -> Any:
+            nonlocal running, most
+            with lock:
+                running += 1
+                most = max(most, running)
+            try:
+                return update(battery_id, **asked)
+            finally:
+                with lock:
+                    running -= 1
+
+        monkeypatch.setattr(changes, "update_battery", counted)
+        with ThreadPoolExecutor(6) as pool:
+            asked = [{"nominal_capacity": 1.0 + n / 10} for n in range(6)]
+            answers = list(pool.map(lambda body: platform.http.patch("/api/v1/batteries/1", json=body), asked))
+        assert [answer.status_code for answer in answers] == [200] * 6
+        assert most == 2
 
     def test_of_an_unknown_battery_is_404(self, platform: Any) -> None:
         assert platform.http.patch("/api/v1/batteries/7", json={"chemistry": "NMC"}).status_code == 404

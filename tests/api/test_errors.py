@@ -78,6 +78,17 @@ class TestEnvelope:
         failures = [record for record in caplog.records if record.exc_info and error["trace_id"] in record.getMessage()]
         assert len(failures) == 1
 
+    def test_of_something_unforeseen_can_be_read_by_an_allowed_page(
+        self, make: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        platform = make(allowed_origins='["https://lab.example"]')
+        monkeypatch.setattr(service, "release", lambda: 1 / 0)
+        answer = platform.http.get("/api/v1/version", headers={"Origin": "https://lab.example"})
+        assert answer.status_code == 500
+        assert answer.headers["access-control-allow-origin"] == "https://lab.example"
+        assert answer.headers["access-control-allow-credentials"] == "true"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
     def test_of_a_database_that_fails(self, platform: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         def fails() -> str:
             raise OperationalError("SELECT", {}, Exception("disk I/O error"))

@@ -68,6 +68,14 @@ class TestByBattery:
         assert "train one" in answer.json()["error"]["message"]
         assert ready.serving.calls == []
 
+    def test_after_the_champion_was_deleted_says_what_to_do(self, ready: Any) -> None:
+        ready.add_model(mlflow_version="2")
+        assert ready.http.delete("/api/v1/models/1").status_code == 204
+        answer = ask(ready, battery_id=1)
+        assert answer.status_code == 404
+        assert "name a model_id" in answer.json()["error"]["message"]
+        assert ask(ready, battery_id=1, model_id=2).status_code == 200
+
     def test_while_serving_is_away_is_503_and_leaves_no_trace(self, ready: Any) -> None:
         ready.serving.away = True
         answer = ask(ready, battery_id=1)

@@ -87,6 +87,18 @@ class TestWhoMayListen:
         with platform.http.websocket_connect(f"{BASE}/999/ws") as socket:
             assert heard(socket) == ([], 1008)
 
+    @pytest.mark.parametrize("address", ["abc/ws", "-1/ws", "9999999999999/ws", "1/ws?after=x", "1/wss", "../models"])
+    def test_addresses_that_make_no_sense_are_closed_with_1008(self, platform: Any, job_id: int, address: str) -> None:
+        with platform.http.websocket_connect(f"{BASE}/{address}") as socket:
+            assert heard(socket) == ([], 1008)
+
+    def test_until_the_token_is_given_up(self, platform: Any, job_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("api.training_jobs.sockets.CHECK_S", 0.05)
+        with platform.http.websocket_connect(f"{BASE}/{job_id}/ws") as socket:
+            assert socket.receive_json()["type"] == "progress"
+            platform.http.post("/api/v1/auth/logout")
+            assert heard(socket) == ([], 1008)
+
 
 class TestWhatIsHeard:
     def test_present_state_then_every_event_in_order_then_the_end(self, platform: Any, job_id: int) -> None:

@@ -86,6 +86,14 @@ class TestSubmit:
         eventually(lambda: flow_run_of(1), 10, "the job is with Prefect")
         assert len(ready.prefect.of("train-model/train")) == 1
 
+    def test_that_prefect_refuses_holds_up_nothing_else(self, ready: Any, eventually: Any) -> None:
+        ready.prefect.refused = {"job_id": 1}
+        submit(ready)
+        submit(ready)
+        eventually(lambda: flow_run_of(2), 10, "the second job is with Prefect")
+        eventually(lambda: ready.prefect.of("version-data/version-data"), 10, "a version is asked for")
+        assert flow_run_of(1) is None
+
     def test_while_prefect_is_busy_for_a_moment_is_not_put_off(
         self, ready: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -109,6 +117,7 @@ class TestSubmit:
             ({"hyperparams": {"learning_rate": -0.1}}, "hyperparams.learning_rate"),
             ({"hyperparams": []}, "hyperparams"),
             ({"model_name": ""}, "model_name"),
+            ({"model_name": "a\x00b"}, "model_name"),
             ({"unknown": 1}, "unknown"),
         ],
     )
