@@ -11,12 +11,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import psutil
 import requests
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+
+from launch import health
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 ACCOUNT = ("benchmark@example.com", "a long enough pass phrase")
@@ -71,10 +75,8 @@ def running(command: Sequence[str], settings: dict[str, str], log: Path) -> Iter
 
 def answers(url: str) -> bool:
     """Whether a GET is answered with success."""
-    try:
-        return requests.get(url, timeout=2).ok
-    except requests.RequestException:
-        return False
+    with health.client() as http:
+        return health.answers(http, url)
 
 
 def seconds_until(condition: Callable[[], bool], process: "subprocess.Popen[bytes]", log: Path, within: float) -> float:
@@ -93,9 +95,10 @@ def api_alone(home: Path, bootstrap: Sequence[str] = ("-m", "api")) -> Iterator[
     (port,) = free_ports(1)
     away = {"prefect_url": f"{NOWHERE}/api", "mlflow_url": NOWHERE, "serving_url": NOWHERE}
     log = home / "api.log"
-    with running([sys.executable, *bootstrap], environment(home, api_port=port, **away), log) as process:
+    settings = environment(home, api_port=port, **away)
+    with running([sys.executable, *bootstrap], settings, log) as process:
         root = f"http://127.0.0.1:{port}/api/v1"
-        yield root, process.pid, seconds_until(lambda: answers(f"{root}/health"), process, log, within=60)
+        yield root, process.pid, seconds_until(partial(answers, f"{root}/health"), process, log, within=60)
 
 
 def signed_in(root: str) -> requests.Session:
@@ -130,7 +133,7 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -
     for number, column in enumerate(columns):
         table.add_column(column, justify="right" if number else "left")
     for row in rows:
-        table.add_row(*(f"{value:.3g}" if isinstance(value, float) else str(value) for value in row))
+        table.add_row(*(f"{value:.3g}" if isinstance(value, float) else escape(str(value)) for value in row))
     Console(width=110).print(table)
 
 

@@ -364,12 +364,13 @@ class TestJavaScriptExample:
         assert "?" not in followed[0]
         assert not console.problems
 
-    def test_option_b_follows_a_job_from_the_console(self, walk, console):
+    def test_option_b_follows_a_job_from_the_console(self, walk, console, eventually):
         assert walk.model_id
         console.type(
             f"fetch('/api/v1/auth/token', {{method: 'POST', body: new URLSearchParams("
             f"{{username: '{EMAIL}', password: '{PASSWORD}'}})}})"
         )
+        eventually(console.page.context.cookies, within=10, what="the session cookie")  # kept a moment after the answer
         script = walk.with_job(block("Option B", "javascript"))
         console.type(script.replace("ws://localhost:8000", walk.stack.root.replace("http", "ws", 1)))
         console.line(r"Progress: 100%", within=20)
