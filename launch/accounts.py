@@ -3,6 +3,7 @@
 import secrets
 from pathlib import Path
 
+from launch.files import make_whole
 from store import migrations, users
 from store.session import transaction
 from store.settings import Settings
@@ -34,8 +35,7 @@ def demo_password(var: Path) -> str:
     """The demo account's password: made once, kept in a file that only this user can read."""
     file = var / "demo_password"
     if not file.exists():
-        file.touch(mode=0o600)
-        file.write_text(secrets.token_urlsafe(12) + "\n")
+        make_whole(file, lambda draft: draft.write_text(secrets.token_urlsafe(12) + "\n"))
     return file.read_text().strip()
 
 

@@ -124,5 +124,13 @@ def users_add(
 
 
 def main() -> None:
-    """Run the command line."""
-    app(prog_name="battery")
+    """Run the command line. What may go wrong is one line and status 1; a defect is a traceback."""
+    try:
+        app(prog_name="battery")
+    except Exception as error:
+        from launch.failures import explained
+
+        if (message := explained(error)) is None:
+            raise
+        typer.echo(f"battery: {message}", err=True)
+        sys.exit(1)

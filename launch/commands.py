@@ -12,10 +12,8 @@ from launch.display import StartProgress, addresses, ago, console, errors
 from launch.parts import Part, embedded_parts
 from launch.settings_table import rows, shown
 from launch.stack import running
-from launch.start import StartFailed
 from launch.supervision import Supervisor, log_file
 from store.settings import Settings, get_settings
-from store.users import AccountError
 
 NOT_RUNNING = 3
 INTERRUPTED = 130
@@ -53,13 +51,10 @@ def run_up() -> int:
             stack.watch(say)
     except lock.AlreadyRunning as other:
         say(f"already running for {settings.home} (process {other.pid}): {api_root(settings)} — see `battery status`")
-    except StartFailed as error:
-        progress.stop()
-        complain(str(error))
-        return 1
     except KeyboardInterrupt:
-        progress.stop()
         return 0 if healthy else INTERRUPTED
+    finally:
+        progress.stop()
     return 0
 
 
@@ -98,12 +93,16 @@ def run_status() -> int:
     works = True
     with health.client() as http:
         for part in embedded_parts(settings):
-            state = states[part.name]
+            state = states.get(part.name)
+            if state is None:  # started with other settings than these
+                works = False
+                table.add_row(part.title, "not part of it", "-", "-", address(part))
+                continue
             healthy = bool(state.pid) and health.works(http, settings, part, 0)
             works = works and healthy
-            shown = "works" if healthy else state.state.lower()
+            said = "works" if healthy else state.state.lower()
             table.add_row(
-                part.title, shown, str(state.pid or "-"), ago(state.started) if state.pid else "-", address(part)
+                part.title, said, str(state.pid or "-"), ago(state.started) if state.pid else "-", address(part)
             )
     console.print(table)
     say(f"home {settings.home}, log {log_file(settings.var)}, process {pid}")
@@ -117,13 +116,18 @@ def address(part: Part) -> str:
 
 def run_logs(part: str, *, follow: bool, lines: int) -> int:
     """The end of the log, and what comes if asked."""
-    log = log_file(get_settings().var)
+    settings = get_settings()
+    known = ["log", *(embedded.name for embedded in embedded_parts(settings))]
+    if part and part not in known:
+        complain(f"there is no part {part!r}; there are {', '.join(known)}")
+        return 2
+    log = log_file(settings.var)
     if not log.exists():
         complain(f"there is no log yet at {log}")
         return 1
     mark = f" {part:<8} | " if part else ""
-    shown = [line for line in log.read_text(errors="replace").splitlines() if mark in line][-lines:]
-    for line in shown:
+    last = [line for line in log.read_text(errors="replace").splitlines() if mark in line][-lines:]
+    for line in last:
         say(line)
     if not follow:
         return 0
@@ -150,10 +154,5 @@ def run_settings() -> int:
 
 def run_users_add(email: str, password: str) -> int:
     """Make an account."""
-    try:
-        address_kept = accounts.add_user(email, password)
-    except AccountError as error:
-        complain(str(error))
-        return 1
-    say(f"{address_kept} may sign in now")
+    say(f"{accounts.add_user(email, password)} may sign in now")
     return 0

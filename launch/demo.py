@@ -9,10 +9,11 @@ from batteries import samples
 from launch import accounts, health, lock
 from launch.commands import INTERRUPTED, api_root, complain, say
 from launch.display import StartProgress, addresses, console
+from launch.failures import StartFailed
+from launch.files import make_whole
 from launch.parts import embedded_parts
 from launch.platform_client import CallFailed, PlatformClient
 from launch.stack import Stack, running
-from launch.start import StartFailed
 from launch.tutorial import Tutorial
 from store import migrations
 from store.settings import Settings, get_settings
@@ -25,7 +26,7 @@ def synthetic_file(settings: Settings) -> Path:
     file = settings.var / "demo" / "synthetic_cell.mat"
     file.parent.mkdir(exist_ok=True)
     if not file.exists():
-        samples.write_mat(samples.synthetic_cell(), file)
+        make_whole(file, lambda draft: samples.write_mat(samples.synthetic_cell(), draft))
     return file
 
 
@@ -69,13 +70,13 @@ def run_demo(file: Path | None, epochs: int, *, exit_after: bool) -> int:
                 return 0
             say("\nSign in there with the account above. Everything stays up until Ctrl-C.")
             own.watch(say)
-    except (StartFailed, CallFailed) as error:
-        progress.stop()
+    except CallFailed as error:
         complain(str(error))
         return 1
     except KeyboardInterrupt:
-        progress.stop()
         return 0 if done else INTERRUPTED
+    finally:
+        progress.stop()
     return 0
 
 

@@ -7,14 +7,11 @@ from pathlib import Path
 
 import httpx
 
+from launch.failures import DeploymentFailed
 from launch.parts import WORK_POOL, python
 from store.settings import CHECKOUT, Settings
 
 DEPLOY_WITHIN_S = 120
-
-
-class DeploymentFailed(RuntimeError):
-    """Prefect refused; the message says why."""
 
 
 def queue_limits(settings: Settings) -> dict[str, int]:

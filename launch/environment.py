@@ -10,6 +10,7 @@ from store.settings import CHECKOUT, Settings
 # Whose process it is: what `up` may end when an earlier one was killed and left it behind.
 MARK = "BATTERY_STACK"
 
+LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
 SILENT = {  # no part reports home
     "DO_NOT_TRACK": "true",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -30,8 +31,11 @@ def settings_file(path: Path) -> dict[str, str]:
 def stack_environment(settings: Settings, inherited: Mapping[str, str] = os.environ) -> dict[str, str]:
     """What is inherited, and over it where each part keeps its things and finds the others."""
     var = settings.var
+    direct = ",".join(filter(None, [inherited.get("NO_PROXY") or inherited.get("no_proxy"), *LOOPBACK_NAMES]))
     return {
         **inherited,
+        "NO_PROXY": direct,  # the parts speak to each other, whatever proxy leads out of the house
+        "no_proxy": direct,
         **settings_file(CHECKOUT / "mlflow" / "server.env"),
         **SILENT,
         MARK: str(settings.home),

@@ -3,8 +3,13 @@
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
+
+CERTAIN_AFTER_S = 1.0
+RETRY_S = 0.02
 
 
 class AlreadyRunning(RuntimeError):
@@ -24,25 +29,39 @@ def lock_file(var: Path) -> Path:
 def held(path: Path) -> Iterator[None]:
     """Hold the lock, with this process's id in the file. Raises AlreadyRunning."""
     with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise AlreadyRunning(read_pid(path)) from None
+        deadline = time.monotonic() + CERTAIN_AFTER_S  # `holder_pid` of another process has it for a moment
+        while not taken(file, fcntl.LOCK_EX):
+            if time.monotonic() > deadline:
+                raise AlreadyRunning(read_pid(path))
+            time.sleep(RETRY_S)
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
-        yield
+        try:
+            yield
+        finally:
+            file.truncate(0)
+
+
+def taken(file: TextIO, kind: int) -> bool:
+    """Whether a lock could be had at once."""
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def holder_pid(path: Path) -> int | None:
     """Process that holds the lock now; None when nobody does."""
     if not path.exists():
         return None
+    deadline = time.monotonic() + CERTAIN_AFTER_S  # its holder is about to write its id, or to give it back
     with path.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return read_pid(path)
+        while not taken(file, fcntl.LOCK_SH):
+            if (pid := read_pid(path)) is not None or time.monotonic() > deadline:
+                return pid
+            time.sleep(RETRY_S)
     return None
 
 

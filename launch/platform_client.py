@@ -1,6 +1,7 @@
 """The platform as its users reach it: HTTP and one WebSocket, with the errors of its envelope."""
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -11,7 +12,8 @@ from websockets.sync.client import connect
 UPLOAD_WITHIN_S = 300
 ANSWER_WITHIN_S = 60
 SILENCE_S = 300  # longest time between two messages of a job
-RECONNECTIONS = 10
+RECONNECTIONS = 10  # in a row, with growing pauses: 27 s in all
+PAUSE_S = 0.5
 
 
 class CallFailed(RuntimeError):
@@ -48,22 +50,26 @@ class PlatformClient:
 
     def follow(self, job_id: int) -> Iterator[dict[str, Any]]:
         """Messages of a training job until its last one; a broken connection is made again. Raises CallFailed."""
-        for _ in range(RECONNECTIONS):
+        tries = 0
+        while tries < RECONNECTIONS:
             try:
                 for message in self.messages(job_id):
+                    tries = 0
                     yield message
                     if message["type"] in {"complete", "error"}:
                         return
             except (OSError, WebSocketException) as error:
                 if isinstance(error, InvalidHandshake | TimeoutError):
                     raise CallFailed(f"WebSocket of job {job_id}: {error or 'no message'}") from error
-        raise CallFailed(f"WebSocket of job {job_id}: lost {RECONNECTIONS} times")
+            tries += 1
+            time.sleep(PAUSE_S * tries)
+        raise CallFailed(f"WebSocket of job {job_id}: no connection after {RECONNECTIONS} tries")
 
     def messages(self, job_id: int) -> Iterator[dict[str, Any]]:
         """Messages of one connection."""
         address = f"{self.root.replace('http', 'ws', 1)}/api/v1/training-jobs/{job_id}/ws"
         headers = {"Authorization": self.http.headers["Authorization"]}
-        with connect(address, additional_headers=headers, proxy=None) as socket:
+        with connect(address, additional_headers=headers, proxy=None, close_timeout=2) as socket:
             while True:
                 yield json.loads(socket.recv(timeout=SILENCE_S))
 

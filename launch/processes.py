@@ -1,6 +1,7 @@
 """Processes of this home, told by the mark in their environment; and who holds a port."""
 
 import contextlib
+import errno
 import os
 import socket
 from collections.abc import Sequence
@@ -72,17 +73,17 @@ def is_supervisor(process: psutil.Process) -> bool:
         return False
 
 
-def is_free(host: str, port: int) -> bool:
-    """Whether a server could listen there now."""
+def obstacle(host: str, port: int) -> int | None:
+    """Why no server could listen there now, as the system's error number; None when one could."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
             probe.listen(1)
-        except OSError:
-            return False
-    return True
+        except OSError as error:  # of which the failed look-up of a name is one, with numbers of its own
+            return error.errno or errno.EADDRNOTAVAIL
+    return None
 
 
 def listens_on(connection: Any, port: int) -> bool:

@@ -10,8 +10,9 @@ from types import FrameType
 
 from launch import lock, processes
 from launch.environment import stack_environment
+from launch.failures import StartFailed
 from launch.parts import Part, embedded_parts
-from launch.start import Progress, Start, StartFailed, refuse_busy_ports
+from launch.start import Progress, Start, refuse_busy_ports, refuse_home
 from launch.supervision import State, Supervisor, log_file, make_private, start_supervisor
 from store.settings import Settings
 
@@ -62,6 +63,7 @@ def running(settings: Settings, progress: Progress, say: Callable[[str], None]) 
 
     Raises lock.AlreadyRunning, or StartFailed with a message that says what to do.
     """
+    refuse_home(settings.home)
     make_private(settings.var)
     with lock.held(lock.lock_file(settings.var)):
         if left := processes.end_left_over(settings.home):
@@ -70,13 +72,15 @@ def running(settings: Settings, progress: Progress, say: Callable[[str], None]) 
         refuse_busy_ports(parts)
         environment = stack_environment(settings)
         with ended_by_signals():
+            process = start_supervisor(settings, parts, environment)
             try:
-                process = start_supervisor(settings, parts, environment)
                 Start(settings, parts, environment).run(progress)
                 yield Stack(settings, parts, process)
             finally:
-                say("stopping")
-                stop(settings, process)
+                try:
+                    say("stopping")
+                finally:  # also when there is nobody left to tell
+                    stop(settings, process)
 
 
 def stop(settings: Settings, process: "subprocess.Popen[bytes]") -> None:

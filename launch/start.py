@@ -1,5 +1,6 @@
 """One start of the stack: every part as soon as what it needs is there, until all work."""
 
+import errno
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -8,12 +9,12 @@ from pathlib import Path
 from typing import Protocol
 
 import httpx
-from sqlalchemy.exc import SQLAlchemyError
 
 from launch import accounts, deployments, health, processes
+from launch.failures import EXPECTED, StartFailed, explained
 from launch.parts import Part
 from launch.supervision import State, Supervisor, log_file
-from store import migrations, users
+from store import migrations
 from store.settings import Settings
 
 START_WITHIN_S = 240
@@ -23,11 +24,6 @@ STATE_LINE = re.compile(r"\(\w+(, pid \d+)?\)")  # log_writer's own
 
 # Facts of a start: "database" (migrated, account there), "deployments" (in Prefect), and each part that works by name.
 NEEDS = {"api": {"database"}, "worker": {"database", "deployments"}}
-EXPECTED = (deployments.DeploymentFailed, httpx.HTTPError, users.AccountError, SQLAlchemyError)
-
-
-class StartFailed(RuntimeError):
-    """The stack cannot start; the message says what to do."""
 
 
 class Progress(Protocol):
@@ -40,14 +36,24 @@ class Progress(Protocol):
         """The part works."""
 
 
+def refuse_home(home: Path) -> None:
+    """Raise StartFailed for a path that supervisor's configuration cannot hold."""
+    if any(part in str(home) for part in (" ;", " #", "\n")):
+        raise StartFailed(f"BATTERY_HOME must not contain ' ;', ' #' or a line break: {str(home)!r}")
+
+
 def refuse_busy_ports(parts: Sequence[Part]) -> None:
-    """Raise StartFailed for the first port that something else holds."""
+    """Raise StartFailed for the first port that cannot be had, saying why."""
     for part in parts:
-        if part.port is not None and not processes.is_free(part.host, part.port):
-            raise StartFailed(
-                f"port {part.port} ({part.title}) is in use{processes.holder(part.port)}: "
-                f"end that, or set {part.port_setting} to another port"
-            )
+        if part.port is None or (obstacle := processes.obstacle(part.host, part.port)) is None:
+            continue
+        port = f"port {part.port} ({part.title})"
+        if obstacle == errno.EADDRINUSE:
+            holder = processes.holder(part.port)
+            raise StartFailed(f"{port} is in use{holder}: end that, or set {part.port_setting} to another port")
+        if obstacle == errno.EACCES:
+            raise StartFailed(f"{port} is not allowed for this user: set {part.port_setting} to one above 1023")
+        raise StartFailed(f"{port}: {part.host} is not an address of this machine; set BATTERY_HOST to one that is")
 
 
 def prepare_database(settings: Settings) -> None:
@@ -124,7 +130,7 @@ class Start:
                 try:
                     task.result()
                 except EXPECTED as error:
-                    raise StartFailed(f"{name}: {error}") from error
+                    raise StartFailed(f"{name}: {explained(error)}") from error
                 self.facts.add(name)
 
     def begin_parts(self, progress: Progress) -> None:

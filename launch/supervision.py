@@ -1,6 +1,5 @@
 """The parts under supervisord: its configuration, starting it, asking it, stopping it."""
 
-import contextlib
 import ctypes
 import hashlib
 import http.client
@@ -19,6 +18,7 @@ from xmlrpc.client import Error, ServerProxy
 
 from supervisor.xmlrpc import SupervisorTransport
 
+from launch.failures import StartFailed
 from launch.parts import Part, python
 from store.settings import CHECKOUT, Settings
 
@@ -178,7 +178,7 @@ class Supervisor:
 def start_supervisor(
     settings: Settings, parts: Sequence[Part], environment: Mapping[str, str]
 ) -> "subprocess.Popen[bytes]":
-    """Start supervisord with no part running yet, and wait until it can be asked. Raises RuntimeError."""
+    """Start supervisord with no part running yet, and wait until it can be asked. Raises StartFailed."""
     var = settings.var
     for folder in (var, var / "log", socket_path(var).parent):
         make_private(folder)
@@ -196,11 +196,18 @@ def start_supervisor(
             start_new_session=True,  # Ctrl-C reaches only this process, which stops the parts in order
             preexec_fn=end_with_parent,  # noqa: PLW1509 - no threads run yet
         )
+    try:
+        await_answer(process, var)
+    except BaseException:
+        process.kill()
+        raise
+    return process
+
+
+def await_answer(process: "subprocess.Popen[bytes]", var: Path) -> None:
+    """Return when supervisord can be asked. Raises StartFailed."""
     deadline = time.monotonic() + ANSWERS_WITHIN_S
     while not Supervisor(var).answers():
         if process.poll() is not None or time.monotonic() > deadline:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            raise RuntimeError(f"supervisord did not start; see {var / 'log'}")
+            raise StartFailed(f"supervisord did not start; see {var / 'log' / 'supervisord.err'}")
         time.sleep(0.05)
-    return process

@@ -4,6 +4,8 @@ import contextlib
 import os
 import socket
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -47,6 +49,11 @@ class TestWithoutAStack:
         assert "missing.mat" in answer.stderr
         assert not Path(environment["BATTERY_HOME"]).exists()
 
+    def test_the_log_of_an_unknown_part_is_refused(self, battery):
+        answer = battery("logs", "nosuch")
+        assert answer.returncode == 2
+        assert "worker" in answer.stderr
+
     def test_settings_show_values_and_hide_secrets(self, battery, environment):
         answer = battery("settings", BATTERY_SECRET_KEY="do not show this to anybody at all")
         assert environment["BATTERY_API_PORT"] in answer.stdout
@@ -82,6 +89,19 @@ class TestRefusedStarts:
         assert "BATTERY_MLFLOW_PORT" in answer.stderr
         assert len(answer.stderr.splitlines()) == 1
 
+    def test_a_foreign_address_is_not_called_a_busy_port(self, battery):
+        answer = battery("up", BATTERY_HOST="192.0.2.1")  # reserved for documentation, so nobody's
+        assert answer.returncode == 1
+        assert "192.0.2.1 is not an address of this machine" in answer.stderr
+        assert "BATTERY_HOST" in answer.stderr
+        assert len(answer.stderr.splitlines()) == 1
+
+    def test_a_home_that_the_supervisor_would_misread_is_refused(self, battery, tmp_path):
+        answer = battery("up", BATTERY_HOME=str(tmp_path / "a ;b"))
+        assert answer.returncode == 1
+        assert "BATTERY_HOME" in answer.stderr
+        assert len(answer.stderr.splitlines()) == 1
+
     def test_a_part_that_fails_is_named_with_its_last_words_and_leaves_nothing(self, battery, environment):
         answer = battery("up", BATTERY_HOST="0.0.0.0", BATTERY_SECRET_KEY="weak")  # noqa: S104
         assert answer.returncode == 1
@@ -89,4 +109,57 @@ class TestRefusedStarts:
         assert first.startswith("battery: API ended while starting")
         assert f"{environment['BATTERY_HOME']}/var/log/battery.log" in first
         assert any("BATTERY_SECRET_KEY must be at least" in line for line in said)
+        assert stack_processes(environment["BATTERY_HOME"]) == []
+
+    def test_nothing_is_left_when_nobody_reads_what_it_says(self, environment):
+        read, write = os.pipe()
+        os.close(read)
+        weak = {"BATTERY_HOST": "0.0.0.0", "BATTERY_SECRET_KEY": "weak"}  # noqa: S104
+        command = [sys.executable, "-P", "-m", "launch", "up"]
+        streams = {"stdout": write, "stderr": subprocess.DEVNULL}
+        done = subprocess.run(command, env=environment | weak, **streams, timeout=240, check=False)
+        os.close(write)
+        assert done.returncode != 0
+        assert stack_processes(environment["BATTERY_HOME"]) == []
+
+    def test_a_supervisor_that_cannot_start_is_one_line(self, battery, environment):
+        (Path(environment["BATTERY_HOME"]) / "var" / "log" / "supervisord.log").mkdir(parents=True)
+        answer = battery("up")
+        assert answer.returncode == 1
+        assert answer.stderr.startswith("battery: supervisord did not start")
+        assert len(answer.stderr.splitlines()) == 1
+
+
+class TestExpectedFailures:
+    """Each is one line and status 1, never a traceback."""
+
+    def refused(self, answer) -> str:
+        assert answer.returncode == 1
+        assert len(answer.stderr.splitlines()) == 1, answer.stderr
+        assert answer.stderr.startswith("battery: ")
+        return answer.stderr
+
+    def test_a_setting_that_is_no_number_is_named(self, battery):
+        assert "BATTERY_API_PORT" in self.refused(battery("status", BATTERY_API_PORT="abc"))
+
+    def test_a_home_that_cannot_be_made(self, battery):
+        assert "/proc/none" in self.refused(battery("up", BATTERY_HOME="/proc/none"))
+
+    def test_a_database_that_cannot_be_reached(self, battery, free_ports):
+        (port,) = free_ports(1)
+        url = f"postgresql+psycopg://nobody@127.0.0.1:{port}/none"
+        answer = battery(
+            "users", "add", "a@example.com", "--password-stdin", stdin="long enough\n", BATTERY_DATABASE_URL=url
+        )
+        assert "database" in self.refused(answer)
+
+    def test_a_database_of_a_newer_release(self, battery, environment):
+        add = ("users", "add", "a@example.com", "--password-stdin")
+        assert battery(*add, stdin="long enough\n").returncode == 0
+        file = Path(environment["BATTERY_HOME"]) / "var" / "battery.db"
+        with contextlib.closing(sqlite3.connect(file)) as database:
+            database.execute("UPDATE alembic_version SET version_num = 'from_the_future'")
+            database.commit()
+        assert "from_the_future" in self.refused(battery(*add, stdin="long enough\n"))
+        assert "from_the_future" in battery("up").stderr
         assert stack_processes(environment["BATTERY_HOME"]) == []

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from launch import processes
+from launch import lock, processes
 from launch.environment import stack_environment
 from launch.log_writer import Lines
 from launch.parts import Part
@@ -132,6 +132,22 @@ class TestLog:
         lines.take("PROCESS_LOG_STDOUT", "processname:a groupname:a pid:1 channel:stdout\nlast words")
         ended = lines.take("PROCESS_STATE_EXITED", "processname:a groupname:a from_state:RUNNING expected:0 pid:1")
         assert ended == ["a        | last words", "a        | (exited, pid 1)"]
+
+
+class TestStatus:
+    def test_a_stack_started_with_other_settings_is_shown_as_it_is(self, settings, supervised):
+        assert supervised.poll() is None
+        with lock.held(lock.lock_file(settings.var)):
+            shown = subprocess.run(
+                [sys.executable, "-m", "launch", "status"],
+                env=stack_environment(settings),
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+        assert shown.returncode == 1, shown.stderr
+        assert "not part of it" in shown.stdout
 
 
 class TestSocket:

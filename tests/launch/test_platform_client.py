@@ -1,0 +1,58 @@
+"""Following a job over a WebSocket that breaks."""
+
+import json
+import threading
+
+import pytest
+from websockets.sync.server import serve
+
+from launch.platform_client import CallFailed, PlatformClient
+
+TOKEN = {"Authorization": "Bearer token"}
+
+
+@pytest.fixture
+def serving(free_ports):
+    """A WebSocket server on one port, started and stopped as often as wanted: ``serving(messages)``."""
+    (port,) = free_ports(1)
+    servers = []
+
+    def start(messages):
+        def answer(connection):
+            for message in messages:
+                connection.send(json.dumps(message))
+            connection.socket.close()  # without a close frame, as a killed server does
+
+        server = serve(answer, "127.0.0.1", port, close_timeout=0.2)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        servers.append((server, thread))
+        return server
+
+    start.port = port
+    yield start
+    for server, thread in servers:
+        server.shutdown()
+        thread.join()
+
+
+class TestFollow:
+    def test_a_server_that_is_away_for_seconds_loses_nobody(self, serving):
+        first = serving([{"type": "progress", "current_epoch": 1}])
+        client = PlatformClient(f"http://127.0.0.1:{serving.port}")
+        client.http.headers.update(TOKEN)
+        messages = client.follow(1)
+        assert next(messages)["current_epoch"] == 1
+        first.shutdown()
+        back = threading.Timer(2.0, lambda: serving([{"type": "complete", "model_id": 7}]))
+        back.start()
+        rest = list(messages)
+        back.join()
+        assert rest[-1] == {"type": "complete", "model_id": 7}
+
+    def test_an_answer_that_is_no_http_is_named(self, serving):
+        serving([])
+        client = PlatformClient(f"http://127.0.0.1:{serving.port}")
+        client.http.headers.update(TOKEN)
+        with pytest.raises(CallFailed, match="POST /nowhere"):
+            client.call("POST", "/nowhere")
