@@ -36,11 +36,13 @@ def folder(job_id: int) -> Path:
     return get_settings().var / "jobs" / str(job_id)
 
 
-def claim(job_id: int) -> Claim | None:
-    """Take the job on: it is ``running`` from now. None when it is over."""
+def claim(job_id: int, flow_run_id: str | None = None) -> Claim | None:
+    """Take the job on: it is ``running`` from now, by this run of Prefect's. None when it is over."""
     with transaction() as session:
         if not jobs.mark_running(session, job_id):
             return None
+        if flow_run_id is not None:  # whoever asked for the run may have been killed before it could note this
+            jobs.set_flow_run(session, job_id, flow_run_id)
         job = jobs.locked(session, job_id)
         return Claim(
             job_id=job_id,

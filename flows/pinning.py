@@ -5,12 +5,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sqlalchemy import select
+
 from flows import claiming
 from flows.claiming import Claim
 from models.observer import Observer
 from store import batteries, data_versions
 from store.session import reading
 from store.settings import get_settings
+from store.tables import Battery
 
 if TYPE_CHECKING:
     from batteries.windows import History
@@ -56,7 +59,8 @@ def current_version(battery_ids: Sequence[int]) -> str | None:
         missing = batteries.missing(session, list(battery_ids))
         if missing:
             raise MissingBatteries(f"deleted before training started: battery {', '.join(map(str, missing))}")
-        rows = [batteries.get(session, battery_id) for battery_id in battery_ids]
         newest = data_versions.newest(session)
-        pinned = newest is not None and all(row is not None and row.data_version_id is not None for row in rows)
-        return newest.dvc_hash if newest is not None and pinned else None
+        if newest is None:
+            return None
+        stamped = set(session.scalars(select(Battery.id).where(Battery.data_version_id == newest.id)))
+        return newest.dvc_hash if stamped.issuperset(battery_ids) else None

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from sqlalchemy import delete
+
 from flows.claiming import Claim
 from flows.tracking import Tracking
 from models.observer import Epoch, Stopped
@@ -12,12 +14,13 @@ from store import jobs
 from store import models as model_rows
 from store.session import reading, transaction
 from store.settings import get_settings
-from store.tables import Model
+from store.tables import Job, Model
 
 if TYPE_CHECKING:
     from models.registry import Registry, Status
     from models.training import Fitted
 
+PREVIOUS_CHAMPION = "battery.previous_champion"  # tag of a version: who served when it was registered
 RUN_STATUS: dict[str, "Status"] = {"succeeded": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
 
 
@@ -29,7 +32,6 @@ class Published:
     name: str
     version: str  # MAJOR.MINOR.PATCH
     mlflow_version: str
-    previous_champion: str | None  # MLflow version that served before
 
 
 class Publisher:
@@ -42,23 +44,23 @@ class Publisher:
 
     @cached_property
     def registry(self) -> "Registry":
-        """MLflow; torch is imported no earlier than it is needed."""
-        from models.registry import Registry
-
-        settings = get_settings()
-        return Registry(settings.mlflow, settings.var / "models")
+        """MLflow, on first use."""
+        return open_registry()
 
     def register(self, fitted: "Fitted") -> Published:
         """Make the model a version of the registry, then a row. Both once, however often a job is resumed.
 
-        Raises Stopped when the job was stopped meanwhile; then there is neither.
+        Raises Stopped when the job was stopped meanwhile.
         """
         claim = self.claim
         run_id = self.tracking.flush()
         with reading() as session:
-            name, version = model_rows.name_and_version(session, jobs.locked(session, claim.job_id))
-        champion = self.registry.champion(claim.algorithm)
-        registered = self.registry.register(run_id, fitted, name=name, version=version)
+            seen = jobs.get(session, claim.job_id)
+            if seen is None:
+                raise Stopped("the job is gone")
+            name, version = model_rows.name_and_version(session, seen)
+        tags = {PREVIOUS_CHAMPION: self.registry.champion(claim.algorithm) or ""}
+        registered = self.registry.register(run_id, fitted, name=name, version=version, tags=tags)
         with transaction() as session:
             job = jobs.locked(session, claim.job_id)
             live = jobs.is_live(session, claim.job_id)
@@ -76,9 +78,8 @@ class Publisher:
                     data_version=self.data_version,
                 )
         if not live or row is None:
-            self.registry.remove(claim.algorithm, registered.version)
             raise Stopped("stopped before the model was registered")
-        return Published(row.id, row.name, row.version, registered.version, champion)
+        return Published(row.id, row.name, row.version, registered.version)
 
     def promote(self, published: Published, fitted: "Fitted") -> str:
         """Let the new version compete with the champion; what came of it, as a sentence."""
@@ -88,32 +89,23 @@ class Publisher:
         return f"{'it serves from now on' if decision.promoted else 'the champion stays'}: {decision.reason}"
 
     def complete(self, published: Published, fitted: "Fitted") -> None:
-        """Close the run and the job. Raises Stopped, and takes everything back, when it was stopped a moment before."""
+        """Close the run and the job. Raises Stopped when it was stopped a moment before."""
         run_id = self.tracking.flush()
         self.registry.end_run(run_id, "FINISHED")
         losses = {key: fitted.metrics[key] for key in ("train_loss", "val_loss")}
         with transaction() as session:
             payload = {"model_id": published.model_id, "final_metrics": losses}
-            completed = jobs.append_event(session, self.claim.job_id, "complete", payload) > 0
-            if not completed and (row := session.get(Model, published.model_id)) is not None:
-                session.delete(row)
-        if not completed:
-            self._take_back(published)
-            raise Stopped("stopped before the job was complete")
+            if jobs.append_event(session, self.claim.job_id, "complete", payload) == 0:
+                raise Stopped("stopped before the job was complete")
 
     def abandon(self, status: "Status") -> None:
-        """Close the run, if there is one, as what it came to."""
+        """Close the run, if there is one, as what it came to; withdraw what was published of it."""
         with reading() as session:
             job = jobs.get(session, self.claim.job_id)
+        if job is not None:
+            withdraw(job)
         if (job is not None and job.mlflow_run_id is not None) or self.tracking.started:
             self.registry.end_run(self.tracking.flush(), status)
-
-    def _take_back(self, published: Published) -> None:
-        algorithm = self.claim.algorithm
-        served = self.registry.champion(algorithm)
-        self.registry.remove(algorithm, published.mlflow_version)
-        if served == published.mlflow_version and published.previous_champion is not None:
-            self.registry.set_alias(algorithm, "champion", published.previous_champion)
 
     def _open_run(self) -> str:
         claim = self.claim
@@ -131,3 +123,47 @@ class Publisher:
 
     def _log_epochs(self, run_id: str, epochs: Sequence[Epoch]) -> None:
         self.registry.log_epochs(run_id, epochs)
+
+
+def open_registry() -> "Registry":
+    """MLflow as the settings say; torch is imported no earlier than this is called."""
+    from models.registry import Registry
+
+    settings = get_settings()
+    return Registry(settings.mlflow, settings.var / "models")
+
+
+def withdraw(job: Job) -> None:
+    """Take back what a job published that did not succeed: rows, versions, the champion's place. Twice is fine."""
+    if job.status not in {"failed", "stopped"}:
+        return
+    with transaction() as session:
+        session.execute(delete(Model).where(Model.job_id == job.id))
+    if job.mlflow_run_id is None:
+        return
+    registry = open_registry()
+    for version in registry.client.search_model_versions(f"run_id = '{job.mlflow_run_id}'"):
+        previous = version.tags.get(PREVIOUS_CHAMPION, "")
+        if previous and registry.champion(job.algorithm) == str(version.version) and is_live(job.algorithm, previous):
+            registry.set_alias(job.algorithm, "champion", previous)
+        registry.remove(job.algorithm, str(version.version))
+
+
+def is_live(algorithm: str, mlflow_version: str) -> bool:
+    """Whether the version has a row that was not deleted."""
+    with reading() as session:
+        row = model_rows.by_registered_version(session, algorithm, mlflow_version)
+        return row is not None and row.deleted_at is None
+
+
+def close_run(job: Job) -> None:
+    """Let no run of MLflow seem to go on once its job is over; a run that was deleted in MLflow does not."""
+    if job.mlflow_run_id is None:
+        return
+    from mlflow.exceptions import MlflowException
+
+    try:
+        open_registry().end_run(job.mlflow_run_id, RUN_STATUS[job.status])
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from flows import claiming
+from flows import claiming, publishing
 from store import jobs
 from store.session import reading, transaction
 from store.settings import get_settings
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 DEPLOYMENT = "train-model/train"
 ATTEMPTS = 3  # a job that kills its process every time is not tried for ever
 PENDING_FOR = timedelta(minutes=5)  # a worker starts a run within seconds, or died with it
+LOCKS_WITHIN = timedelta(seconds=30)  # a run that began this lately may not have the job's lock yet
 
 
 def run() -> list[int]:
@@ -43,9 +44,13 @@ def is_abandoned(prefect: "SyncPrefectClient", job: Job) -> bool:
     flow_run = read_run(prefect, job)
     if flow_run is None or flow_run.state is None or flow_run.state.is_final():
         return True
+    since = utc_now() - flow_run.state.timestamp
+    if flow_run.state.is_scheduled():
+        return False
     if flow_run.state.is_pending():
-        return utc_now() - flow_run.state.timestamp > PENDING_FOR
-    return job.status == "running" and claiming.folder(job.id).exists()  # it ran here, and its lock is free
+        return since > PENDING_FOR
+    ran_here = job.status == "running" and claiming.folder(job.id).exists()
+    return ran_here and since > LOCKS_WITHIN
 
 
 def read_run(prefect: "SyncPrefectClient", job: Job) -> "FlowRun | None":
@@ -63,7 +68,12 @@ def hand_on(prefect: "SyncPrefectClient", job: Job) -> None:
     from prefect.states import Crashed
 
     flow_run = read_run(prefect, job)
-    if flow_run is not None and flow_run.state is not None and not flow_run.state.is_final():
+    state = None if flow_run is None else flow_run.state
+    if state is not None and state.is_cancelled():  # in Prefect's own pages: as good as a stop
+        with transaction() as session:
+            jobs.request_stop(session, job.id, "Cancelled in Prefect")
+        return
+    if flow_run is not None and state is not None and not state.is_final():
         prefect.set_flow_run_state(flow_run.id, Crashed(message="Its process is gone"), force=True)
     attempts = count_runs(prefect, job)
     if attempts >= ATTEMPTS:
@@ -93,7 +103,7 @@ def run_name(job: Job) -> str:
 
 
 def count_runs(prefect: "SyncPrefectClient", job: Job) -> int:
-    """How many runs Prefect had for the job."""
+    """How many runs of the job got to run at all."""
     from prefect.client.schemas.filters import (
         FlowRunFilter,
         FlowRunFilterExpectedStartTime,
@@ -104,29 +114,33 @@ def count_runs(prefect: "SyncPrefectClient", job: Job) -> int:
         name=FlowRunFilterName(any_=[run_name(job)]),
         expected_start_time=FlowRunFilterExpectedStartTime(after_=job.created_at - timedelta(seconds=1)),
     )
-    return len(prefect.read_flow_runs(flow_run_filter=of_job))
+    return sum(flow_run.run_count > 0 for flow_run in prefect.read_flow_runs(flow_run_filter=of_job))
 
 
 def clear_leftovers() -> None:
-    """Close the MLflow runs and remove the folders of jobs that are over and whose process was killed in ending."""
+    """Finish the ending of jobs that are over and whose process was killed before it had tidied up.
+
+    Raises an ExceptionGroup for those that could not be cleared; the others are.
+    """
     root = get_settings().var / "jobs"
+    failures = []
     for folder in sorted(root.iterdir()) if root.is_dir() else []:
-        if not folder.name.isdecimal() or claiming.is_held(int(folder.name)):
-            continue
-        with reading() as session:
-            job = jobs.get(session, int(folder.name))
-        if job is None or job.status in jobs.FINAL:
-            close_run(job)
-            claiming.tidy(int(folder.name))
+        if folder.name.isdecimal() and not claiming.is_held(int(folder.name)):
+            try:
+                clear(int(folder.name))
+            except Exception as error:  # noqa: BLE001 - raised below, after the others had their turn
+                failures.append(error)
+    if failures:
+        raise ExceptionGroup("some jobs could not be cleared", failures)
 
 
-def close_run(job: Job | None) -> None:
-    """Let no run of MLflow seem to go on."""
-    from flows.publishing import RUN_STATUS
-
-    if job is None or job.mlflow_run_id is None:
+def clear(job_id: int) -> None:
+    """Finish the ending of a job that is over."""
+    with reading() as session:
+        job = jobs.get(session, job_id)
+    if job is not None and job.status not in jobs.FINAL:
         return
-    from models.registry import Registry
-
-    settings = get_settings()
-    Registry(settings.mlflow, settings.var / "models").end_run(job.mlflow_run_id, RUN_STATUS[job.status])
+    if job is not None:
+        publishing.withdraw(job)
+        publishing.close_run(job)
+    claiming.tidy(job_id)

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
 from models.observer import Stopped
@@ -36,7 +37,7 @@ def train_model(job_id: int) -> State[Any]:
     """Run the training job of this id; leaves it alone when it is over or another process has it."""
     from flows import training
 
-    outcome = training.run(job_id, as_task)
+    outcome = training.run(job_id, as_task, flow_run.id)
     if outcome == "failed":
         return Failed(message="The job's log says why")
     if outcome == "stopped":

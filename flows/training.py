@@ -4,11 +4,13 @@ The order makes a crash harmless at any moment: what is not finished is done aga
 job on, and a job has succeeded only once its model's row is there.
 """
 
+import logging
 import signal
 import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 from batteries.splits import UnusableData
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Outcome = Literal["succeeded", "failed", "stopped", "left"]
 
+logger = logging.getLogger(__name__)
+
+GIST = 300  # characters
 LOCK_WITHIN_S = 10.0  # an earlier process of the job may be ending
 OUTCOMES: dict[str, Outcome] = {
     "queued": "left",
@@ -52,7 +57,7 @@ def directly(name: str, work: Callable[[], T]) -> T:  # noqa: ARG001
     return work()
 
 
-def run(job_id: int, step: Step = directly) -> Outcome:
+def run(job_id: int, step: Step = directly, flow_run_id: str | None = None) -> Outcome:
     """Train, evaluate, register and perhaps promote the job's model.
 
     ``left``: the job was over, or another living process trains it. A failure or a stop is an outcome too: the job's
@@ -61,7 +66,7 @@ def run(job_id: int, step: Step = directly) -> Outcome:
     with claiming.held(job_id, LOCK_WITHIN_S) as ours:
         if not ours:
             return "left"
-        claim = claiming.claim(job_id)
+        claim = claiming.claim(job_id, flow_run_id)
         if claim is None:
             claiming.tidy(job_id)
             return "left"
@@ -124,12 +129,28 @@ def fit(claim: Claim, histories: "list[History]", data_version: str | None, obse
 
 
 def tell_failure(job_id: int, error: Exception, observer: JobObserver) -> None:
-    """Close the job as failed, with a reason its user understands; the traceback is a debug line of its log."""
-    reason = str(error) if isinstance(error, EXPECTED) else f"Unexpected {type(error).__name__}: {error}"
-    observer.log("debug", "".join(traceback.format_exception(error)))
+    """Close the job as failed, with a reason its user understands; where it happened is a debug line of its log.
+
+    The whole traceback is the operator's, in the log of this process: it holds paths, statements and their parameters.
+    """
+    logger.error("Job %s failed", job_id, exc_info=error)
+    reason = str(error) if isinstance(error, EXPECTED) else f"Unexpected {type(error).__name__}: {gist(error)}"
+    observer.log("debug", "Traceback: " + " > ".join(places(error)))
     observer.log("error", reason)
     with transaction() as session:
         jobs.append_event(session, job_id, "error", {"status": "failed", "error_message": reason})
+
+
+def gist(error: Exception) -> str:
+    """The first line of what the error says, without the files that it names."""
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return said.partition("\n")[0][:GIST]
+
+
+def places(error: Exception) -> list[str]:
+    """Where the error came through, outermost first: file and function, without folders."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames] + [type(error).__name__]
 
 
 def close(claim: Claim, publisher: Publisher) -> Outcome:

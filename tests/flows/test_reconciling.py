@@ -4,7 +4,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from prefect.exceptions import ObjectNotFound
-from prefect.states import Completed, Crashed, Pending, Running, State
+from prefect.states import Cancelled, Completed, Crashed, Pending, Running, Scheduled, State
 
 from flows import claiming, reconciling
 from models.registry import Registry
@@ -30,9 +30,10 @@ class Prefect:
             raise ObjectNotFound(Exception("gone"))
         return SimpleNamespace(id=run_id, state=self.runs[run_id])
 
-    def read_flow_runs(self, flow_run_filter: object) -> list[UUID]:
+    def read_flow_runs(self, flow_run_filter: object) -> list[SimpleNamespace]:
         assert flow_run_filter is not None
-        return list(self.runs)
+        ran = [not (state.is_scheduled() or state.is_pending()) for state in self.runs.values()]
+        return [SimpleNamespace(run_count=int(got_to_run)) for got_to_run in ran]
 
     def set_flow_run_state(self, run_id: UUID, state: State, *, force: bool) -> None:
         assert force
@@ -77,7 +78,7 @@ class TestIsAbandoned:
         assert reconciling.is_abandoned(prefect, job)
 
     def test_a_run_that_goes_on_here_with_nobody_holding_its_lock(self, prefect, running):
-        job = running(Running())
+        job = running(Running(timestamp=utc_now() - timedelta(minutes=1)))
         assert not reconciling.is_abandoned(prefect, job)  # it may run on another machine
         with claiming.held(job.id, 0):
             assert not reconciling.is_abandoned(prefect, job)
@@ -87,6 +88,13 @@ class TestIsAbandoned:
         job = running(Crashed())
         with claiming.held(job.id, 0):
             assert not reconciling.is_abandoned(prefect, job)
+
+    @pytest.mark.parametrize("state", [Scheduled(), Pending(), Running()])
+    def test_not_one_that_was_just_given_another_run(self, state, prefect, running):
+        job = running(state)
+        with claiming.held(job.id, 0):
+            pass  # the first process was here, and died
+        assert not reconciling.is_abandoned(prefect, job)
 
     @pytest.mark.parametrize(("minutes", "abandoned"), [(4, False), (6, True)])
     def test_a_start_that_takes_minutes(self, minutes, abandoned, prefect, running):
@@ -118,6 +126,19 @@ class TestHandOn:
         assert job(abandoned.id).status == "failed"
         assert "3 times" in job(abandoned.id).error_message
 
+    def test_runs_that_never_began_are_no_attempts(self, prefect, running):
+        abandoned = running(Crashed())
+        for _ in range(2):
+            prefect.add(Scheduled())
+        reconciling.hand_on(prefect, abandoned)
+        assert len(prefect.started) == 1
+
+    def test_stops_a_job_that_was_cancelled_in_prefect(self, prefect, running, job):
+        cancelled = running(Cancelled())
+        reconciling.hand_on(prefect, cancelled)
+        assert prefect.started == []
+        assert job(cancelled.id).status == "stopped"
+
     def test_leaves_a_job_that_was_over_a_moment_later(self, prefect, running):
         abandoned = running(Completed())
         with transaction() as rows:
@@ -137,6 +158,26 @@ class TestClearLeftovers:
         reconciling.clear_leftovers()
         assert registry.client.get_run(run_id).info.status == "KILLED"
         assert not claiming.folder(job.id).exists()
+
+    def test_one_that_cannot_be_cleared_does_not_keep_the_others(self, running, monkeypatch):
+        first, second = running(Running()), running(Running())
+        for job in (first, second):
+            with claiming.held(job.id, 0), transaction() as rows:
+                jobs.request_stop(rows, job.id)
+        with transaction() as rows:
+            jobs.set_mlflow_run(rows, second.id, "1" * 32)  # MLflow knows no such run: there is nothing to close
+        clear = reconciling.clear
+
+        def clear_with_mlflow_away_at_first(job_id: int) -> None:
+            if job_id == first.id:
+                raise ConnectionError("MLflow is away")
+            clear(job_id)
+
+        monkeypatch.setattr(reconciling, "clear", clear_with_mlflow_away_at_first)
+        with pytest.raises(ExceptionGroup):
+            reconciling.clear_leftovers()
+        assert claiming.folder(first.id).exists()
+        assert not claiming.folder(second.id).exists()
 
     def test_keeps_what_a_live_job_needs_to_resume(self, running):
         job = running(Crashed())

@@ -72,6 +72,11 @@ class TestRun:
         for part in ("Data version", "Split", "Device", "Held out", "Registered as"):
             assert part in said
 
+    def test_notes_which_run_of_prefect_it_is(self, battery, submit, job):
+        job_id = submit([battery(cycles=3)])
+        training.run(job_id, flow_run_id="9d0c5a52-6d14-4d0c-8f3e-0a7c1d6e2b11")
+        assert job(job_id).flow_run_id == "9d0c5a52-6d14-4d0c-8f3e-0a7c1d6e2b11"
+
     def test_a_job_that_is_over_is_left_alone(self, battery, submit, events):
         job_id = submit([battery()])
         with transaction() as rows:
@@ -103,6 +108,7 @@ class TestFailing:
         lines = {event.payload["level"]: event.payload["message"] for event in told if event.type == "log"}
         assert lines["ERROR"] == row.error_message
         assert "Traceback" in lines["DEBUG"]
+        assert "UnusableData" in lines["DEBUG"]
         assert models() == []
         assert not claiming.folder(job_id).exists()
 
@@ -110,6 +116,38 @@ class TestFailing:
         job_id = submit([battery(), 99])
         assert training.run(job_id) == "failed"
         assert job(job_id).error_message == "deleted before training started: battery 99"
+
+    def test_paths_and_statements_stay_in_the_servers_log(self, battery, submit, job, events):
+        def step(name, work):
+            raise OSError(28, "No space left on device", "/srv/secret/place")
+
+        job_id = submit([battery()])
+        assert training.run(job_id, step) == "failed"
+        assert job(job_id).error_message == "Unexpected OSError: No space left on device"
+        said = str([event.payload for event in events(job_id)])
+        assert "/" not in said
+
+    @pytest.mark.parametrize("step_that_fails", ["promote", "complete"])
+    def test_after_registration_takes_everything_back(
+        self, step_that_fails, battery, submit, job, models, registry, versions_of
+    ):
+        batteries = [battery(seed=3), battery(seed=4)]
+        assert training.run(submit(batteries)) == "succeeded"
+        [before] = models()
+        registry.set_alias("baseline", "champion", before.mlflow_version)
+        job_id = submit(batteries, batch_size=16)
+
+        def step(name, work):
+            if name == step_that_fails:
+                [version] = versions_of(job(job_id).mlflow_run_id)
+                registry.set_alias("baseline", "champion", version.version)
+                raise OSError("MLflow went away")
+            return work()
+
+        assert training.run(job_id, step) == "failed"
+        assert versions_of(job(job_id).mlflow_run_id) == []
+        assert [model.id for model in models()] == [before.id]
+        assert registry.champion("baseline") == before.mlflow_version
 
     def test_a_failure_after_training_closes_the_run_as_failed(self, battery, submit, job, registry, models):
         def step(name, work):
@@ -173,6 +211,27 @@ class TestStopping:
         assert versions_of(row.mlflow_run_id) == []
         assert [model.id for model in models()] == [before.id]
         assert registry.champion("baseline") == before.mlflow_version
+
+    def test_by_prefects_signal_after_registration_takes_everything_back(
+        self, battery, submit, job, models, registry, versions_of
+    ):
+        class Terminated(BaseException):
+            pass
+
+        job_id = submit([battery()])
+
+        def step(name, work):
+            if name == "promote":
+                with transaction() as rows:
+                    jobs.request_stop(rows, job_id)
+                raise Terminated
+            return work()
+
+        with pytest.raises(Terminated):
+            training.run(job_id, step)
+        assert (versions_of(job(job_id).mlflow_run_id), models()) == ([], [])
+        assert registry.client.get_run(job(job_id).mlflow_run_id).info.status == "KILLED"
+        assert not claiming.folder(job_id).exists()
 
     def test_is_not_cut_short_by_prefects_signal(self, battery, submit, job, registry, monkeypatch):
         class Terminated(BaseException):
