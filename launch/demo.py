@@ -1,6 +1,7 @@
 """``battery demo``: the stack, and the tutorial on it."""
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,18 +17,24 @@ from launch.platform_client import CallFailed, PlatformClient
 from launch.stack import Stack, running
 from launch.tutorial import Tutorial
 from store import migrations
+from store.files import private_folder
 from store.settings import Settings, get_settings
 
 OTHERS_START_S = 240
+YOUNG_SEED, YOUNG_CYCLES = 1, 60
 
 
-def synthetic_file(settings: Settings) -> Path:
-    """A MAT-file with a synthetic cell, kept for the user's own tries."""
-    file = settings.var / "demo" / "synthetic_cell.mat"
-    file.parent.mkdir(exist_ok=True)
-    if not file.exists():
-        make_whole(file, lambda draft: samples.write_mat(samples.synthetic_cell(), draft))
-    return file
+def synthetic_files(settings: Settings) -> tuple[Path, Path]:
+    """MAT-files with a synthetic cell's whole life and another one's youth, kept for the user's own tries."""
+    folder = private_folder(settings.var / "demo")
+    whole, young = folder / "synthetic_cell.mat", folder / "younger_synthetic_cell.mat"
+    if not whole.exists():
+        make_whole(whole, lambda draft: samples.write_mat(samples.synthetic_cell(), draft))
+    if not young.exists():
+        life = samples.synthetic_cell(seed=YOUNG_SEED)
+        youth = dataclasses.replace(life, cycles=life.cycles[:YOUNG_CYCLES])
+        make_whole(young, lambda draft: samples.write_mat(youth, draft))
+    return whole, young
 
 
 @contextlib.contextmanager
@@ -84,7 +91,7 @@ def walk(settings: Settings, file: Path | None, epochs: int) -> None:
     """The tutorial, as the demo account. Raises CallFailed."""
     migrations.upgrade()
     password = accounts.ensure_demo_user(settings)
-    used = file or synthetic_file(settings)
+    files = [file] if file else synthetic_files(settings)
     console.print("\n[bold]The tutorial[/bold]\n")
     client = PlatformClient(api_root(settings))
-    Tutorial(client, used, file is None, epochs).run(accounts.DEMO_EMAIL, password)
+    Tutorial(client, *files, synthetic=file is None, epochs=epochs).run(accounts.DEMO_EMAIL, password)

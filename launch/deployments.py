@@ -2,16 +2,22 @@
 
 import hashlib
 import subprocess
+import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import httpx
 
 from launch.failures import DeploymentFailed
 from launch.parts import WORK_POOL, python
+from store.files import private_folder
 from store.settings import CHECKOUT, Settings
 
 DEPLOY_WITHIN_S = 120
+BUSY_WITHIN_S = 60
+BUSY = {429, 502, 503, 504}
+PAUSE_S = 0.5
 
 
 def queue_limits(settings: Settings) -> dict[str, int]:
@@ -19,9 +25,28 @@ def queue_limits(settings: Settings) -> dict[str, int]:
     return {"training": settings.max_training_jobs, "data": 1}
 
 
+def persistent(client: httpx.Client, method: str, path: str, content: dict[str, Any]) -> httpx.Response:
+    """Answer to a call that may be made twice.
+
+    Asked again while Prefect is busy: at its first start its database is locked for seconds, and it answers 503.
+    Raises httpx.HTTPError when it still is after `BUSY_WITHIN_S`.
+    """
+    deadline = time.monotonic() + BUSY_WITHIN_S
+    while True:
+        try:
+            response = client.request(method, path, json=content)
+        except httpx.TransportError:
+            if time.monotonic() > deadline:
+                raise
+        else:
+            if response.status_code not in BUSY or time.monotonic() > deadline:
+                return response
+        time.sleep(PAUSE_S)
+
+
 def put_pool(client: httpx.Client) -> None:
     """Make the work pool where it is missing; its worker fills in the rest."""
-    made = client.post("/work_pools/", json={"name": WORK_POOL, "type": "process"})
+    made = persistent(client, "POST", "/work_pools/", {"name": WORK_POOL, "type": "process"})
     if made.status_code != httpx.codes.CONFLICT:
         made.raise_for_status()
 
@@ -29,9 +54,9 @@ def put_pool(client: httpx.Client) -> None:
 def put_queue(client: httpx.Client, name: str, limit: int) -> None:
     """Make a queue of the pool, or set its limit."""
     queues = f"/work_pools/{WORK_POOL}/queues"
-    made = client.post(queues, json={"name": name, "concurrency_limit": limit})
+    made = persistent(client, "POST", queues, {"name": name, "concurrency_limit": limit})
     if made.status_code == httpx.codes.CONFLICT:
-        made = client.patch(f"{queues}/{name}", json={"concurrency_limit": limit})
+        made = persistent(client, "PATCH", f"{queues}/{name}", {"concurrency_limit": limit})
     made.raise_for_status()
 
 
@@ -45,7 +70,7 @@ def fingerprint(checkout: Path, url: str) -> str:
 
 def count_deployments(client: httpx.Client) -> int:
     """How many deployments Prefect has."""
-    return int(client.post("/deployments/count", json={}).raise_for_status().json())
+    return int(persistent(client, "POST", "/deployments/count", {}).raise_for_status().json())
 
 
 def deploy(environment: Mapping[str, str]) -> None:
@@ -79,5 +104,5 @@ def put_deployments(settings: Settings, environment: Mapping[str, str]) -> None:
         if stamp.exists() and stamp.read_text() == current and count_deployments(client) > 0:
             return
         deploy(environment)
-        stamp.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(stamp.parent)
         stamp.write_text(current)

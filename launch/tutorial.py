@@ -13,7 +13,6 @@ from launch.platform_client import CallFailed, PlatformClient
 
 STEPS = 10
 ALGORITHM = "bilstm"
-BATCH = 5  # batteries asked about in the last step
 PLAIN_LINES = 10  # lines of training where no bar can be drawn
 SPARKS = "▁▂▃▄▅▆▇█"
 
@@ -24,8 +23,9 @@ class Tutorial:
 
     client: PlatformClient
     file: Path
-    synthetic: bool
-    epochs: int
+    second_file: Path | None = None  # asked about together with the first in the last step
+    synthetic: bool = False
+    epochs: int = 100
     number: int = 0
     battery: dict[str, Any] = field(default_factory=dict)
     job_id: int = 0
@@ -57,15 +57,19 @@ class Tutorial:
 
     def upload(self) -> None:
         """Step 2."""
+        self.battery = self.uploaded(self.file)
+        nature = ", SYNTHETIC: computed from a physical model, not measured" if self.synthetic else ""
+        size = self.file.stat().st_size / 1e6
+        self.say("Upload", f"{self.file.name} ({size:.1f} MB{nature}) is battery {self.battery['id']}")
+
+    def uploaded(self, path: Path) -> dict[str, Any]:
+        """The battery made from a file, with a bar meanwhile."""
         bar = Progress(
             TextColumn("       uploading"), BarColumn(), DownloadColumn(), console=console, transient=True,
             disable=not console.is_terminal,
         )  # fmt: skip
-        with bar, bar.open(self.file, "rb", description="upload") as file:
-            self.battery = self.client.upload(self.file.name, file)
-        nature = ", SYNTHETIC: computed from a physical model, not measured" if self.synthetic else ""
-        size = self.file.stat().st_size / 1e6
-        self.say("Upload", f"{self.file.name} ({size:.1f} MB{nature}) is battery {self.battery['id']}")
+        with bar, bar.open(path, "rb", description="upload") as file:
+            return self.client.upload(path.name, file)
 
     def verify(self) -> None:
         """Step 3."""
@@ -154,21 +158,22 @@ class Tutorial:
             console.print(f"  Note: {warning}", style="yellow", markup=False)
 
     def predict_batch(self) -> None:
-        """Step 10: the newest batteries, by the serving model of the algorithm."""
-        page = self.client.call("GET", "/batteries", params={"page_size": 100})
-        last = {"page": page["meta"]["total_pages"], "page_size": 100}
-        known = {battery["id"] for battery in self.client.call("GET", "/batteries", params=last)["items"]}
-        newest = sorted(known | {self.battery["id"]}, reverse=True)[:BATCH]
-        requests = [{"algorithm": ALGORITHM, "battery_id": battery} for battery in newest]
+        """Step 10: several batteries at once, by the serving model of the algorithm."""
+        names = {self.battery["id"]: "the same battery"}
+        if self.second_file is not None:
+            second = self.uploaded(self.second_file)
+            names[second["id"]] = f"battery {second['id']}, {'SYNTHETIC and ' if self.synthetic else ''}younger"
+        requests = [{"algorithm": ALGORITHM, "battery_id": battery} for battery in names]
         results = self.client.call("POST", "/predictions/batch", json={"requests": requests})["results"]
-        own = results[newest.index(self.battery["id"])] if self.battery["id"] in newest else {}
-        if "error" in own:
-            raise CallFailed(f"batch: {own['error']['message']}")
+        for item in results:
+            if "error" in item:
+                raise CallFailed(f"batch: {item['error']['code']}: {item['error']['message']}")
+        answers = [item["result"] for item in results]
         told = (
-            f"battery {battery}: " + (f"{item['result']['soh']:.2f}" if "result" in item else item["error"]["code"])
-            for battery, item in zip(newest, results, strict=True)
+            f"{name}: SoH {answer['soh']:.3f}, {answer['rul']:.0f} cycles left"
+            for name, answer in zip(names.values(), answers, strict=True)
         )
-        self.say("Predict a batch", "SoH of " + ", ".join(told))
+        self.say("Predict a batch", "; ".join(told))
 
 
 def spark(values: list[float | None]) -> str:
