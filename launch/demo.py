@@ -91,7 +91,7 @@ def walk(settings: Settings, file: Path | None, epochs: int) -> None:
     """The tutorial, as the demo account. Raises CallFailed."""
     migrations.upgrade()
     password = accounts.ensure_demo_user(settings)
-    files = [file] if file else synthetic_files(settings)
+    first, second = (file, None) if file else synthetic_files(settings)
     console.print("\n[bold]The tutorial[/bold]\n")
     client = PlatformClient(api_root(settings))
-    Tutorial(client, *files, synthetic=file is None, epochs=epochs).run(accounts.DEMO_EMAIL, password)
+    Tutorial(client, first, second, synthetic=file is None, epochs=epochs).run(accounts.DEMO_EMAIL, password)

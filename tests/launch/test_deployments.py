@@ -1,4 +1,4 @@
-"""Calls to a Prefect that is busy, against a server that answers 503 at first as Prefect does while its database is locked."""
+"""Calls to a busy Prefect: a server that answers 503 at first, as Prefect does while its database is locked."""
 
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
