@@ -1,24 +1,28 @@
 """Changes and removals of batteries: rows and files follow each other.
 
-Files move into place before the row's commit, the description first. Whoever is killed in between leaves a description
-that does not say what the row says, and ``store.sweeping`` makes the files agree with the row again.
+Files move into place before the row's commit, the description first. Whoever fails in between makes the files agree with
+the row again; whoever is killed leaves a description that does not say what the row says, for ``store.sweeping``.
 """
 
+import logging
+from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import bindparam, delete, update
+from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.orm import Session
 
 from batteries.features import FEATURE_VERSION
 from store import files
 from store.cycle_rows import cycle_rows
-from store.descriptions import Description, to_json
+from store.descriptions import Description, read, to_json
 from store.parser import Parsed, RunningParser
 from store.session import reading, transaction
 from store.settings import get_settings
 from store.tables import Battery, CycleRow, utc_now
+
+log = logging.getLogger(__name__)
 
 
 def update_battery(battery_id: int, **changes: Any) -> Battery:
@@ -57,18 +61,65 @@ def attempt(seen: Battery, changes: dict[str, Any], *, recomputes: bool, given: 
             source = {"nominal_capacity_source": parsed.nominal_capacity_source}
             columns |= {"nominal_capacity": parsed.nominal_capacity, "import_report": seen.import_report | source}
             columns["feature_version"] = FEATURE_VERSION
-        with files.changing(settings.var), transaction() as session:
-            battery = require(session, seen.id, lock=True)
-            if battery.updated_at != seen.updated_at:
-                return None
-            for name, value in columns.items():
-                setattr(battery, name, value)
-            battery.data_version_id = None
-            battery.updated_at = max(utc_now(), seen.updated_at + timedelta(microseconds=1))
-            if parquet is not None:
-                rewrite_cycles(session, battery, parquet)
-            replace_files(settings.data, battery, folder, parquet)
+        try:
+            return write_change(seen, columns, folder, parquet)
+        except BaseException:
+            with files.still(settings.var):
+                settle([seen.id])
+            raise
+
+
+def write_change(seen: Battery, columns: dict[str, Any], folder: Path, parquet: Path | None) -> Battery | None:
+    """Row and files, as they are to be; None when somebody else changed the battery meanwhile."""
+    settings = get_settings()
+    with files.changing(settings.var), transaction() as session:
+        battery = require(session, seen.id, lock=True)
+        if battery.updated_at != seen.updated_at:
+            return None
+        for name, value in columns.items():
+            setattr(battery, name, value)
+        battery.data_version_id = None
+        battery.updated_at = max(utc_now(), seen.updated_at + timedelta(microseconds=1))
+        if parquet is not None:
+            rewrite_cycles(session, battery, parquet)
+        replace_files(settings.data, battery, folder, parquet)
     return battery
+
+
+def settle(battery_ids: Iterable[int]) -> list[str]:
+    """Make the files of these batteries follow their rows, and remove those of batteries that are not there.
+
+    The caller is in ``files.still``. Whoever's files had to change is in no data version as it is now. Returns a line
+    for each thing done.
+    """
+    data, done = get_settings().data, []
+    for battery_id in battery_ids:
+        with reading() as session:
+            battery = session.scalar(select(Battery).where(Battery.id == battery_id))
+        if battery is None:
+            files.remove(data, battery_id)
+        elif repair(data, battery):
+            done.append(f"made the files of battery {battery_id} agree with its row")
+            with transaction() as session:
+                session.execute(update(Battery).where(Battery.id == battery_id).values(data_version_id=None))
+    return done
+
+
+def repair(data: Path, battery: Battery) -> bool:
+    """Make the description say what the row says, and the cycles' features follow its nominal capacity."""
+    places = files.paths(data, battery.id)
+    lost = [name for name in ("raw", "cycles") if not places[name].is_file()]
+    if lost:
+        log.error("Battery %s has lost its files: %s", battery.id, ", ".join(str(places[name]) for name in lost))
+        return False
+    description = places["description"]
+    if description.is_file() and description.read_bytes() == to_json(battery):
+        return False
+    with files.incoming(data) as folder:
+        same_capacity = description.is_file() and read(description)["nominal_capacity"] == battery.nominal_capacity
+        parquet = None if same_capacity else recompute(battery, given_capacity(battery), folder)[0]
+        replace_files(data, battery, folder, parquet)
+    return True
 
 
 def recompute(battery: Battery, given_nominal: float | None, folder: Path) -> tuple[Path, Parsed]:

@@ -120,6 +120,17 @@ def move_into_place(moves: dict[Path, Path]) -> None:
         flush(place.parent)
 
 
+def move_many_into_place(moves: list[tuple[Path, Path]]) -> None:
+    """Rename each file to its place, over what is there, in this order; all names are on the disk at the end."""
+    places = [place for _, place in moves]
+    for folder in {place.parent: None for place in places}:
+        private_folder(folder)
+    for source, place in moves:
+        source.replace(place)
+    for folder in {place.parent: None for place in places}:
+        flush(folder)
+
+
 def remove(data: Path, battery_id: int) -> None:
     """Remove a battery's files; those that are gone already do not matter."""
     for path in paths(data, battery_id).values():

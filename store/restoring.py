@@ -9,13 +9,14 @@ from sqlalchemy import delete, func, select, text
 from sqlalchemy.orm import Session
 
 from store import data_versions, descriptions, files
+from store.changes import settle
 from store.cycle_rows import cycle_rows
 from store.dvc_repository import cached, fetch, listing
 from store.imports import insert_cycles
 from store.session import reading, transaction
 from store.settings import get_settings
-from store.tables import Battery
-from store.versions import LOCK_NAME, snapshot
+from store.tables import Battery, DataVersion
+from store.versions import LOCK_NAME, record_still, snapshot
 
 DESCRIPTION = re.compile(r"batteries/(\d+)\.json")
 Hashes = dict[str, str]  # name below data/ → md5
@@ -32,28 +33,67 @@ class Restored:
 def restore(dvc_hash: str) -> Restored:
     """Make ``data/`` and the rows of batteries what they were in a version.
 
-    The present state is versioned first, so that nothing is lost by it. Raises MissingObject when neither the cache nor
-    the remote has the version.
+    The present state is versioned first, in the same moment in which it is replaced, so that nothing is lost by it.
+    Raises MissingObject when neither the cache nor the remote has the version.
     """
     settings = get_settings()
     wanted = listing(settings, dvc_hash)
     fetch(settings, set(wanted.values()))
-    with files.locked(settings.var / LOCK_NAME, exclusive=True):
-        now = snapshot()
-        present = listing(settings, now.dvc_hash) if now else {}
-        with files.still(settings.var), files.incoming(settings.data) as folder:
+    with files.locked(settings.var / LOCK_NAME, exclusive=True), files.incoming(settings.data) as folder:
+        lay_out(changed_since(snapshot(), wanted), wanted, folder)  # most of the work, while uploads go on
+        with files.still(settings.var):
+            changed = changed_since(record_still(), wanted)
+            lay_out(changed, wanted, folder)
             with reading() as session:
-                rows = set(session.scalars(select(Battery.id)))
-            changed = [number for number in ids_in(wanted) if number not in rows or differs(number, wanted, present)]
-            removed = sorted(rows - set(ids_in(wanted)))
-            with transaction() as session:
-                for battery_id in changed:
-                    bring_back(session, battery_id, wanted, folder)
-                session.execute(delete(Battery).where(Battery.id.in_(removed)))
-                stamp(session, dvc_hash, wanted)
+                removed = sorted(set(session.scalars(select(Battery.id))) - set(ids_in(wanted)))
+            try:
+                replace(dvc_hash, wanted, folder, changed, removed)
+            except BaseException:
+                settle(changed)
+                raise
             for battery_id in removed:
                 files.remove(settings.data, battery_id)
     return Restored(written=changed, removed=removed)
+
+
+def changed_since(now: DataVersion | None, wanted: Hashes) -> list[int]:
+    """Ids of a version's batteries that are gone or are others than they were in it."""
+    present = listing(get_settings(), now.dvc_hash) if now else {}
+    with reading() as session:
+        rows = set(session.scalars(select(Battery.id)))
+    return [number for number in ids_in(wanted) if number not in rows or differs(number, wanted, present)]
+
+
+def lay_out(battery_ids: list[int], wanted: Hashes, folder: Path) -> None:
+    """Copy the files of these batteries from the cache to ``folder``, on the disk; what is there already stays."""
+    settings = get_settings()
+    for battery_id in battery_ids:
+        for kind, name in files.kinds(battery_id).items():
+            copy = copy_of(folder, battery_id, kind)
+            if not copy.exists():
+                shutil.copyfile(cached(settings, wanted[name]), copy)
+                files.flush(copy)
+
+
+def copy_of(folder: Path, battery_id: int, kind: str) -> Path:
+    """Where ``lay_out`` puts a file."""
+    return folder / f"{battery_id}.{kind}"
+
+
+def replace(dvc_hash: str, wanted: Hashes, folder: Path, changed: list[int], removed: list[int]) -> None:
+    """Rows and files of the version, in one transaction; descriptions move first, as in every change."""
+    data = get_settings().data
+    moves = [
+        (copy_of(folder, battery_id, kind), files.paths(data, battery_id)[kind])
+        for kind in ("description", "raw", "cycles")
+        for battery_id in changed
+    ]
+    with transaction() as session:
+        for battery_id in changed:
+            bring_back(session, battery_id, folder)
+        session.execute(delete(Battery).where(Battery.id.in_(removed)))
+        stamp(session, dvc_hash, wanted)
+        files.move_many_into_place(moves)
 
 
 def ids_in(wanted: Hashes) -> list[int]:
@@ -66,21 +106,14 @@ def differs(battery_id: int, wanted: Hashes, present: Hashes) -> bool:
     return any(wanted.get(name) != present.get(name) for name in files.kinds(battery_id).values())
 
 
-def bring_back(session: Session, battery_id: int, wanted: Hashes, folder: Path) -> None:
-    """The battery's rows and files as the version has them."""
-    settings = get_settings()
-    copies = {}
-    for kind, name in files.kinds(battery_id).items():
-        copies[kind] = folder / f"{battery_id}.{kind}"
-        shutil.copyfile(cached(settings, wanted[name]), copies[kind])
-        files.flush(copies[kind])
+def bring_back(session: Session, battery_id: int, folder: Path) -> None:
+    """The battery's rows as the files that were laid out have them."""
     session.execute(delete(Battery).where(Battery.id == battery_id))
-    battery = Battery(id=battery_id, **descriptions.read(copies["description"]))
+    battery = Battery(id=battery_id, **descriptions.read(copy_of(folder, battery_id, "description")))
     session.add(battery)
     session.flush()
-    insert_cycles(session, battery_id, cycle_rows(copies["cycles"], battery.nominal_capacity, settings.end_of_life))
-    places = files.paths(settings.data, battery_id)
-    files.move_into_place({copies[kind]: places[kind] for kind in ("description", "raw", "cycles")})
+    cycles = copy_of(folder, battery_id, "cycles")
+    insert_cycles(session, battery_id, cycle_rows(cycles, battery.nominal_capacity, get_settings().end_of_life))
 
 
 def stamp(session: Session, dvc_hash: str, wanted: Hashes) -> None:

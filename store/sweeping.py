@@ -8,8 +8,7 @@ from pathlib import Path
 from sqlalchemy import select
 
 from store import files
-from store.changes import given_capacity, recompute, replace_files
-from store.descriptions import read, to_json
+from store.changes import settle
 from store.session import reading
 from store.settings import get_settings
 from store.tables import Battery
@@ -28,10 +27,9 @@ def sweep() -> list[str]:
     done = [f"removed unfinished upload {name}" for name in remove_abandoned(settings.data)]
     with files.still(settings.var):
         with reading() as session:
-            batteries = {battery.id: battery for battery in session.scalars(select(Battery))}
-        done += [f"removed orphan {name}" for name in remove_orphans(settings.data, set(batteries))]
-        for battery in batteries.values():
-            done += repair(settings.data, battery)
+            battery_ids = list(session.scalars(select(Battery.id).order_by(Battery.id)))
+        done += [f"removed orphan {name}" for name in remove_orphans(settings.data, set(battery_ids))]
+        done += settle(battery_ids)
     for line in done:
         log.warning("Start-up sweep: %s", line)
     return done
@@ -58,20 +56,3 @@ def remove_orphans(data: Path, battery_ids: set[int]) -> list[str]:
                 path.unlink()
                 removed.append(f"{folder}/{path.name}")
     return removed
-
-
-def repair(data: Path, battery: Battery) -> list[str]:
-    """Make the description say what the row says, and the cycles' features follow its nominal capacity."""
-    places = files.paths(data, battery.id)
-    lost = [name for name in ("raw", "cycles") if not places[name].is_file()]
-    if lost:
-        log.error("Battery %s has lost its files: %s", battery.id, ", ".join(str(places[name]) for name in lost))
-        return []
-    description = places["description"]
-    if description.is_file() and description.read_bytes() == to_json(battery):
-        return []
-    with files.incoming(data) as folder:
-        same_capacity = description.is_file() and read(description)["nominal_capacity"] == battery.nominal_capacity
-        parquet = None if same_capacity else recompute(battery, given_capacity(battery), folder)[0]
-        replace_files(data, battery, folder, parquet)
-    return [f"made the files of battery {battery.id} agree with its row"]

@@ -18,6 +18,7 @@ from store.tables import Battery, DataVersion, utc_now
 log = logging.getLogger(__name__)
 
 LOCK_NAME = "versions.lock"
+PUSH_LOCK_NAME = "push.lock"
 
 
 @dataclass(frozen=True)
@@ -31,20 +32,21 @@ class Added:
 def version_everything(*, push: bool = True) -> DataVersion | None:
     """Version ``data/`` as it is: one ``dvc add``, the version's row, every battery stamped with it, one ``dvc push``.
 
-    One at a time: others wait. The same state again is the same row. None where there never was a battery. Without
-    ``push`` the version is kept on this machine alone until the next call pushes it; a push that fails raises after the
-    version was recorded, and is made up for by the next call too.
+    One at a time: others wait, but for no push unless they push themselves. The same state again is the same row. None
+    where there never was a battery. Without ``push`` the version is kept on this machine alone until the next call
+    pushes it; a push that fails raises after the version was recorded, and is made up for by the next call too.
     """
     settings = get_settings()
     with files.locked(settings.var / LOCK_NAME, exclusive=True):
         refresh_stale_features()
         version = snapshot()
-        if push:
+    if push:
+        with files.locked(settings.var / PUSH_LOCK_NAME, exclusive=True):
             push_versions()
-        if version is None:
-            return None
-        with reading() as session:
-            return session.get_one(DataVersion, version.id)
+    if version is None:
+        return None
+    with reading() as session:
+        return session.get_one(DataVersion, version.id)
 
 
 def refresh_stale_features() -> None:
@@ -59,26 +61,39 @@ def refresh_stale_features() -> None:
 
 
 def snapshot() -> DataVersion | None:
-    """Add ``data/`` to the cache and record the version, while no upload, change or removal is half done.
+    """Add ``data/`` to the cache and record the version, while no upload, change or removal is half done."""
+    add_ahead()
+    with files.still(get_settings().var):
+        return record_still()
 
-    What is new is hashed and copied before that, so that uploads wait for little.
-    """
-    settings = get_settings()
-    with reading() as session:
-        if data_versions.newest(session) is None and not session.scalar(select(func.count()).select_from(Battery)):
-            return None
+
+def add_ahead() -> None:
+    """Hash and copy what is new while uploads go on, so that they wait for little when it counts."""
+    if nothing_yet():
+        return
     try:
         add()
     except FileNotFoundError as error:
         log.info("%s went away while it was versioned; looking again", error.filename)
-    with files.still(settings.var):
-        added = add()
-        with transaction() as session:
-            count = session.scalar(select(func.count()).select_from(Battery)) or 0
-            version = data_versions.record(session, added.dvc_hash, count, added.size_bytes)
-            unstamped = Battery.data_version_id.is_distinct_from(version.id)
-            session.execute(update(Battery).where(unstamped).values(data_version_id=version.id))
+
+
+def record_still() -> DataVersion | None:
+    """Record the state of ``data/`` and stamp every battery with it; the caller is in ``files.still``."""
+    if nothing_yet():
+        return None
+    added = add()
+    with transaction() as session:
+        count = session.scalar(select(func.count()).select_from(Battery)) or 0
+        version = data_versions.record(session, added.dvc_hash, count, added.size_bytes)
+        unstamped = Battery.data_version_id.is_distinct_from(version.id)
+        session.execute(update(Battery).where(unstamped).values(data_version_id=version.id))
     return version
+
+
+def nothing_yet() -> bool:
+    """Whether there is no battery and never was one."""
+    with reading() as session:
+        return data_versions.newest(session) is None and not session.scalar(select(func.count()).select_from(Battery))
 
 
 def push_versions() -> None:

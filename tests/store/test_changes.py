@@ -75,6 +75,27 @@ class TestUpdateBattery:
         after = row(battery.id)
         assert (after.manufacturer, after.chemistry, after.nominal_capacity) == ("A", "B", 2.0)
 
+    @pytest.mark.parametrize("full", ["batteries", "cycles"])
+    def test_one_that_fails_half_way_leaves_row_and_files_as_they_were(self, full, database, upload, monkeypatch):
+        battery = upload(nominal_capacity=1.1)
+        before = recordings.latest_window(database.data, battery.id, 5).features
+        real = files.flush
+
+        def flush(path):
+            if path.name == full:
+                monkeypatch.setattr(files, "flush", real)
+                raise OSError("No space left on device")
+            real(path)
+
+        monkeypatch.setattr(files, "flush", flush)
+        with pytest.raises(OSError, match="No space left"):
+            update_battery(battery.id, nominal_capacity=2.2)
+        assert row(battery.id).nominal_capacity == 1.1
+        assert files.paths(database.data, 1)["description"].read_bytes() == to_json(row(battery.id))
+        after = recordings.latest_window(database.data, battery.id, 5).features
+        assert after == pytest.approx(before, rel=1e-3, abs=1e-3, nan_ok=True)
+        assert sweeping.sweep() == []
+
     def test_refuses_what_cannot_be(self, upload):
         battery = upload()
         with pytest.raises(InvalidField):

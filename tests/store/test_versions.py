@@ -8,12 +8,11 @@ import threading
 import pytest
 from sqlalchemy import select
 
-from store import batteries, data_versions, files, histories, recordings, sweeping, versions
+from store import batteries, data_versions, files, histories, recordings, versions
 from store.changes import delete_battery, update_battery
 from store.descriptions import to_json
 from store.dvc_repository import CONFIG, DVC_IGNORES, MissingObject, PushFailed, cached, listing, prepare
-from store.restoring import restore
-from store.session import reading, transaction
+from store.session import reading
 from store.settings import CHECKOUT, get_settings
 from store.tables import Battery, DataVersion
 from store.versions import materialise, version_everything
@@ -134,6 +133,31 @@ class TestPush:
         upload()
         second = version_now()
         assert (home.var / "dvc-remote" / "files" / "md5" / second.dvc_hash[:2] / second.dvc_hash[2:]).is_file()
+
+    def test_under_way_keeps_no_training_job_waiting(self, upload, monkeypatch):
+        upload()
+        real, pushing, go_on = versions.push_objects, threading.Event(), threading.Event()
+
+        def push(*arguments):
+            pushing.set()
+            assert go_on.wait(30)
+            real(*arguments)
+
+        monkeypatch.setattr(versions, "push_objects", push)
+        pushes = threading.Thread(target=version_everything)
+        pushes.start()
+        try:
+            assert pushing.wait(30)
+            upload()
+            pinned = []
+            pins = threading.Thread(target=lambda: pinned.append(version_everything(push=False)))
+            pins.start()
+            pins.join(20)
+            assert [version.battery_count for version in pinned] == [2]
+        finally:
+            go_on.set()
+            pushes.join()
+        assert version_now().pushed_at is not None
 
 
 @pytest.mark.usefixtures("home")
@@ -265,65 +289,6 @@ class TestMaterialise:
         version_now()
         with pytest.raises(MissingObject, match="0123456789abcdef"):
             materialise("0123456789abcdef0123456789abcdef.dir", [1], tmp_path / "pinned")
-
-
-class TestRestore:
-    def test_brings_rows_and_files_back(self, database, upload, tree):
-        upload(nominal_capacity=1.1, chemistry="LFP")
-        upload()
-        names, window = tree(database.data), recordings.latest_window(database.data, 1, 30).features
-        old = version_now()
-        update_battery(1, nominal_capacity=2.0, chemistry="NMC")
-        delete_battery(2)
-        third = upload()
-        restored = restore(old.dvc_hash)
-        assert (restored.written, restored.removed) == ([1, 2], [third.id])
-        assert tree(database.data) == names
-        assert recordings.latest_window(database.data, 1, 30).features.tobytes() == window.tobytes()
-        with reading() as session:
-            first = batteries.get(session, 1)
-            rows, total = batteries.cycles(session, first, limit=100)
-        assert (first.chemistry, first.nominal_capacity, total) == ("LFP", 1.1, 30)
-        assert rows[0].soh == pytest.approx(rows[0].capacity_ah / 1.1)
-        assert stamps() == {1: old.id, 2: old.id}
-        assert sweeping.sweep() == []
-        assert not behind()
-
-    def test_loses_nothing_that_was_not_versioned(self, database, upload, tree):
-        upload()
-        old = version_now()
-        upload(chemistry="unversioned")
-        names = tree(database.data)
-        restore(old.dvc_hash)
-        with reading() as session:
-            unversioned = session.scalars(select(DataVersion.dvc_hash).where(DataVersion.battery_count == 2)).one()
-        restore(unversioned)
-        assert tree(database.data) == names
-        with reading() as session:
-            assert batteries.get(session, 2).chemistry == "unversioned"
-
-    def test_new_batteries_get_new_ids_afterwards(self, database, upload):
-        upload()
-        old = version_now()
-        upload()
-        restore(old.dvc_hash)
-        new = upload().id
-        assert new > 2
-        assert stamps() == {1: old.id, new: None}
-        assert database.data.is_dir()
-
-    def test_makes_rows_in_a_new_database_from_files_alone(self, database, upload):
-        upload(chemistry="LFP")
-        old = version_now()
-        with transaction() as session:
-            session.delete(batteries.get(session, 1))
-            session.flush()
-            session.delete(session.get(DataVersion, old.id))
-        restore(old.dvc_hash)
-        with reading() as session:
-            assert batteries.get(session, 1).chemistry == "LFP"
-        assert versions.version_everything().dvc_hash == old.dvc_hash
-        assert database.data.is_dir()
 
 
 class TestCheckout:
