@@ -71,13 +71,12 @@ def field_name(location: Sequence[str | int], prefix: str = "") -> str:
     parts = [str(part) for part in location]
     if len(parts) > 2 and isinstance(location[-1], int):
         parts.pop()
-    if parts and parts[0] in SOURCES:
+    if not prefix and parts and parts[0] in SOURCES:
         source, *parts = parts
-        if not parts or (
-            source == "body" and parts[0].isdigit()
-        ):  # the body as a whole: a number is a place in its text
+        place_in_text = source == "body" and bool(parts) and parts[0].isdigit()  # of what is no JSON
+        if not parts or place_in_text:
             return source
-    return ".".join([prefix, *parts] if prefix else parts)
+    return ".".join([prefix, *parts] if prefix else parts) or "body"
 
 
 def issue(problem: Mapping[str, Any]) -> str:

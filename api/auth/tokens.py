@@ -10,6 +10,7 @@ from pathlib import Path
 import jwt
 
 from api.errors import Unauthenticated
+from store.files import private_folder
 from store.settings import Settings
 from store.tables import utc_now
 
@@ -68,7 +69,7 @@ def secret_key(settings: Settings) -> str:
 def kept_key(path: Path) -> str:
     """The key in ``path``; made when there is none. Two processes that start at once end up with the same one."""
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(path.parent)
         draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:

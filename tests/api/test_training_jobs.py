@@ -113,6 +113,7 @@ class TestSubmit:
             ({"hyperparams": {"epochs": "5"}}, "hyperparams.epochs"),
             ({"hyperparams": {"epochs": 1.5}}, "hyperparams.epochs"),
             ({"hyperparams": {"epoch": 5}}, "hyperparams.epoch"),
+            ({"hyperparams": {"body": 5}}, "hyperparams.body"),
             ({"hyperparams": {"physics_weight": 0.5}}, "hyperparams.physics_weight"),
             ({"hyperparams": {"learning_rate": -0.1}}, "hyperparams.learning_rate"),
             ({"hyperparams": []}, "hyperparams"),
