@@ -42,15 +42,3 @@ def cycles(
     query = query.where(CycleRow.cycle_index == cycle_index)
     total = session.scalar(select(func.count()).select_from(query.order_by(None).subquery())) or 0
     return list(session.scalars(query.offset(offset).limit(limit))), total
-
-
-def position_of_cycle(session: Session, battery_id: int, cycle_index: int) -> int | None:
-    """Last position of a cycle recorded with this number."""
-    query = select(func.max(CycleRow.position)).where(CycleRow.battery_id == battery_id)
-    return session.scalar(query.where(CycleRow.cycle_index == cycle_index))
-
-
-def earlier_copy(session: Session, battery: Battery) -> int | None:
-    """Id of the first battery that came from the same bytes before this one."""
-    query = select(func.min(Battery.id)).where(Battery.sha256 == battery.sha256, Battery.id < battery.id)
-    return session.scalar(query)

@@ -1,7 +1,7 @@
 """Changes and removals of batteries: rows and files follow each other.
 
-Files move into place before the row's commit, the description first. Whoever fails in between makes the files agree with
-the row again; whoever is killed leaves a description that does not say what the row says, for ``store.sweeping``.
+Files move into place before the row's commit, the description first. Whoever fails in between makes the files agree
+with the row again; whoever is killed leaves a description that does not say what the row says, for ``store.sweeping``.
 """
 
 import logging

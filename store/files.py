@@ -30,6 +30,11 @@ def paths(data: Path, battery_id: int) -> dict[str, Path]:
     return {kind: data / name for kind, name in kinds(battery_id).items()}
 
 
+def job_folder(var: Path, job_id: int) -> Path:
+    """Where a training job keeps its checkpoint and its data while it runs."""
+    return var / "jobs" / str(job_id)
+
+
 @contextmanager
 def incoming(data: Path) -> Iterator[Path]:
     """A folder of one's own for an upload on its way, removed at the end.
@@ -90,8 +95,10 @@ def still(var: Path) -> Iterator[None]:
 
 
 def private_folder(path: Path) -> Path:
-    """The folder, made when missing for this user alone."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """The folder; it, and every missing one above it, is made for this user alone. What is there stays as it is."""
+    for folder in (*reversed(path.parents), path):
+        if not folder.exists():
+            folder.mkdir(mode=0o700, exist_ok=True)
     return path
 
 

@@ -8,14 +8,14 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Select, delete, func, select
+from sqlalchemy import Select, delete, select
 from sqlalchemy.orm import Session
 
 from store.tables import Job, JobEvent, utc_now
 
 EventType = Literal["progress", "log", "complete", "error"]
 FINAL = frozenset({"succeeded", "failed", "stopped"})
-STATUSES = ("queued", "running", "succeeded", "failed", "stopped")
+LIVE = ("queued", "running")
 
 
 def create(
@@ -105,7 +105,8 @@ def project_error(job: Job, payload: dict[str, Any], now: datetime) -> dict[str,
     status = payload.get("status", "failed")
     if status not in {"failed", "stopped"}:
         raise ValueError(f"an error event ends a job as failed or stopped, not {status!r}")
-    job.status, job.finished_at, job.error_message = status, now, str(payload["error_message"])
+    message = str(payload["error_message"]).replace("\0", "")  # PostgreSQL's text has no NUL
+    job.status, job.finished_at, job.error_message = status, now, message
     return payload | {"status": status}
 
 
@@ -204,21 +205,25 @@ def unsubmitted(session: Session, limit: int = 100) -> list[Job]:
 
 
 def in_flight(session: Session) -> list[Job]:
-    """Jobs that Prefect has and that are not over, oldest first: what a reconciler compares with Prefect."""
-    query = select(Job).where(Job.status.in_(("queued", "running")), Job.flow_run_id.is_not(None))
+    """Jobs that Prefect has and that are not over, oldest first: what a reconciler compares with Prefect.
+
+    A running job has a run there even when nobody wrote down which (``flow_run_id`` is null): its submitter never heard
+    Prefect's answer.
+    """
+    query = select(Job).where((Job.status == "running") | ((Job.status == "queued") & Job.flow_run_id.is_not(None)))
     return list(session.scalars(query.order_by(Job.id)))
 
 
 def using_battery(session: Session, battery_id: int) -> list[int]:
     """Ids of jobs that are not over and train on this battery."""
-    live = session.execute(select(Job.id, Job.battery_ids).where(Job.status.in_(("queued", "running"))))
+    live = session.execute(select(Job.id, Job.battery_ids).where(Job.status.in_(LIVE)))
     return [job_id for job_id, battery_ids in live if battery_id in battery_ids]
 
 
-def forget_before(session: Session, moment: datetime) -> int:
-    """Delete jobs that were over before ``moment``, with their events; returns how many."""
-    gone = session.execute(delete(Job).where(Job.finished_at < moment).returning(Job.id))
-    return len(gone.all())
+def forget_before(session: Session, moment: datetime, limit: int = 100) -> list[int]:
+    """Delete jobs that were over before ``moment``, with their events, the oldest ``limit`` of them; their ids."""
+    old = select(Job.id).where(Job.finished_at < moment).order_by(Job.id).limit(limit)
+    return list(session.scalars(delete(Job).where(Job.id.in_(old)).returning(Job.id)))
 
 
 def locked(session: Session, job_id: int) -> Job:
@@ -232,9 +237,3 @@ def locked(session: Session, job_id: int) -> Job:
 def finite(value: Any) -> float | None:
     """The number, or None for NaN and infinity."""
     return None if value is None or not abs(float(value)) < float("inf") else float(value)
-
-
-def count_live(session: Session) -> int:
-    """Jobs that are not over."""
-    query = select(func.count()).select_from(Job).where(Job.status.in_(("queued", "running")))
-    return session.scalar(query) or 0

@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-from sqlalchemy import Connection, text
-
-from store.session import WRITES, engine
+from store.session import WRITES, engine, wait_for_turn
 
 REVISIONS = Path(__file__).parent / "revisions"
 ADVISORY_LOCK = 0x62617474  # any number, the same in every process of the platform
@@ -21,12 +19,6 @@ def upgrade() -> None:
     config = Config()
     config.set_main_option("script_location", str(REVISIONS).replace("%", "%%"))
     with engine().execution_options(**{WRITES: True}).begin() as connection:
-        wait_for_turn(connection)
+        wait_for_turn(connection, ADVISORY_LOCK)
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
-
-
-def wait_for_turn(connection: Connection) -> None:
-    """Hold the right to migrate until the transaction ends. SQLite's writers wait for each other anyway."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})

@@ -5,8 +5,11 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from store.jobs import LIVE
+from store.session import wait_for_turn
 from store.tables import Job, Model, utc_now
 
+ADVISORY_LOCK = 0x6D6F646C  # any number, the same in every process of the platform, and no other lock's
 FIRST_VERSION = "1.0.0"
 SHAPE = ("hidden_size", "window", "ensemble_size")  # hyperparameters that change the network itself
 
@@ -23,7 +26,11 @@ def register(
     file_size: int,
     data_version: str | None,
 ) -> Model:
-    """Insert the model that ``job`` trained, called as ``name_and_version`` says."""
+    """Insert the model that ``job`` trained, called as ``name_and_version`` says.
+
+    Its number is decided here, one registration at a time: jobs that end together get different ones.
+    """
+    wait_for_turn(session.connection(), ADVISORY_LOCK)
     name, version = name_and_version(session, job)
     model = Model(
         job_id=job.id,
@@ -45,7 +52,10 @@ def register(
 
 
 def name_and_version(session: Session, job: Job) -> tuple[str, str]:
-    """What the model of ``job`` is called: the job's name, else the algorithm's, and the next version of it."""
+    """What the model of ``job`` is called: the job's name, else the algorithm's, and the next version of it.
+
+    Before ``register`` it is a forecast: another job may be registered first.
+    """
     name = job.model_name or job.algorithm
     same = select(Model).where(Model.algorithm == job.algorithm, Model.name == name)
     previous = session.scalars(same.order_by(Model.id.desc()).limit(1)).first()
@@ -87,5 +97,5 @@ def mark_deleted(model: Model) -> None:
 
 def live_jobs(session: Session, algorithm: str) -> list[int]:
     """Jobs of ``algorithm`` that are not over: each is compared with the models that there are."""
-    query = select(Job.id).where(Job.algorithm == algorithm, Job.status.in_(("queued", "running")))
+    query = select(Job.id).where(Job.algorithm == algorithm, Job.status.in_(LIVE))
     return list(session.scalars(query.order_by(Job.id)))

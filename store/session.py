@@ -3,6 +3,7 @@
 The engine is made on first use and may be used from any thread. A session belongs to the one that opened it.
 """
 
+import os
 import sqlite3
 import threading
 import time
@@ -12,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.engine import URL
 from sqlalchemy.orm import Session
 
+from store.files import private_folder
 from store.settings import get_settings
 
 BUSY_TIMEOUT_S = 30.0  # how long a writer waits for another one on SQLite
@@ -77,11 +79,17 @@ def make_engine(url: URL) -> Engine:
         return create_engine(url, pool_pre_ping=True, **common)
     if not url.database or url.database == ":memory:":
         raise ValueError("an SQLite database has to be a file: every process and thread must see the same one")
-    Path(url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private_file(Path(url.database))
     made = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, **common)
     event.listen(made, "connect", prepare_sqlite)
     event.listen(made, "begin", begin_sqlite)
     return made
+
+
+def make_private_file(path: Path) -> None:
+    """An empty database for this user alone, unless there is one; SQLite gives its log the same permissions."""
+    private_folder(path.parent)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 
 def to_json(value: object) -> str:
@@ -108,3 +116,9 @@ def begin_sqlite(connection: Connection) -> None:
     """Writers take the lock at once: one that only wanted it later would fail when another wrote in between."""
     writes = connection.get_execution_options().get(WRITES)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def wait_for_turn(connection: Connection, key: int) -> None:
+    """Hold what ``key`` stands for, alone, until the transaction ends. SQLite's writers wait for each other anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})

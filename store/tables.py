@@ -174,6 +174,7 @@ class Model(Table):
     __tablename__ = "models"
     __table_args__ = (
         UniqueConstraint("algorithm", "mlflow_version"),
+        Index("uq_models_algorithm_name_version", "algorithm", "name", "version", unique=True),
         {"sqlite_autoincrement": True},
     )
     id: Mapped[int] = mapped_column(primary_key=True)

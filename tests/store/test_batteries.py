@@ -53,22 +53,12 @@ class TestCycles:
             assert ([row.position for row in rows], total) == ([0, 2], 2)
             assert batteries.cycles(session, battery, cycle_index=7, offset=2) == ([], 2)
             assert batteries.cycles(session, battery, cycle_index=9) == ([], 0)
-            assert batteries.position_of_cycle(session, battery.id, 7) == 2
-            assert batteries.position_of_cycle(session, battery.id, 9) is None
 
     def test_other_batteries_cycles_are_left_out(self):
         add([1, 2, 3])
         battery = add([4])
         with reading() as session:
             assert [row.cycle_index for row in batteries.cycles(session, battery)[0]] == [4]
-
-
-class TestEarlierCopy:
-    def test_names_the_first_battery_of_the_same_bytes(self):
-        first, other, again = add(sha256="a"), add(sha256="b"), add(sha256="a")
-        with reading() as session:
-            copies = [batteries.earlier_copy(session, battery) for battery in (first, other, again)]
-        assert copies == [None, None, first.id]
 
 
 class TestIsBehind:

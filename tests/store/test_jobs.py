@@ -98,6 +98,11 @@ class TestAppendEvent:
         assert (job.status, job.error_message) == ("failed", "no usable windows")
         assert events(job_id)[0].payload == {"status": "failed", "error_message": "no usable windows"}
 
+    def test_a_reason_may_hold_bytes_that_no_text_column_takes(self):
+        job_id = create()
+        append(job_id, "error", error_message="bad header: \0\0MAT")
+        assert (row(job_id).status, row(job_id).error_message) == ("failed", "bad header: MAT")
+
     @pytest.mark.parametrize("late", ["progress", "log", "complete", "error"])
     def test_nothing_is_written_after_the_closing_event(self, late):
         job_id = create()
@@ -241,6 +246,14 @@ class TestOutbox:
             assert [job.id for job in jobs.unsubmitted(session)] == [waiting]
             assert [job.id for job in jobs.in_flight(session)] == [given]
 
+    def test_a_running_job_is_in_flight_even_when_nobody_noted_its_run(self):
+        job_id = create()
+        with transaction() as session:
+            jobs.mark_running(session, job_id)
+        with reading() as session:
+            assert jobs.unsubmitted(session) == []
+            assert [job.id for job in jobs.in_flight(session)] == [job_id]
+
 
 class TestUsingBattery:
     def test_names_live_jobs_alone(self):
@@ -257,8 +270,8 @@ class TestForgetBefore:
         complete(old)
         append(live, "log", message="x")
         with transaction() as session:
-            assert jobs.forget_before(session, utc_now() - timedelta(days=30)) == 0
-            assert jobs.forget_before(session, utc_now() + timedelta(seconds=1)) == 1
+            assert jobs.forget_before(session, utc_now() - timedelta(days=30)) == []
+            assert jobs.forget_before(session, utc_now() + timedelta(seconds=1)) == [old]
         with reading() as session:
             assert list(session.scalars(select(Job.id))) == [live]
             assert list(session.scalars(select(JobEvent.job_id))) == [live]

@@ -118,9 +118,11 @@ class TestRestore:
             assert len(list(session.scalars(select(DataVersion)))) == 2
 
     def test_copies_nothing_while_it_keeps_writers_waiting(self, database, upload, monkeypatch):
-        upload()
+        for _ in range(2):
+            upload()
         old = version_now()
-        update_battery(1, chemistry="LFP")
+        for number in (1, 2):
+            update_battery(number, chemistry="LFP")
         real, copied = restoring.shutil.copyfile, []
 
         def copyfile(source, target):
@@ -131,7 +133,7 @@ class TestRestore:
 
         monkeypatch.setattr(restoring.shutil, "copyfile", copyfile)
         restore(old.dvc_hash)
-        assert sorted(copied) == ["1.cycles", "1.description", "1.raw"]
+        assert sorted(copied) == [f"{number}.{kind}" for number in (1, 2) for kind in ("cycles", "description", "raw")]
 
     def test_one_that_fails_half_way_leaves_all_as_it_was(self, database, upload, tree, monkeypatch):
         upload(chemistry="LFP")

@@ -1,4 +1,6 @@
 import math
+import os
+import stat
 import threading
 import time
 
@@ -6,7 +8,7 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import IntegrityError
 
-from store import session
+from store import migrations, session
 from store.session import reading, transaction
 from store.tables import Battery, Job, User, utc_now
 
@@ -138,3 +140,24 @@ class TestSqlite:
         with transaction() as s:
             s.delete(s.get(Battery, 1))
         assert add() == 2
+
+
+class TestMakePrivateFile:
+    def test_no_other_account_reads_the_database_or_its_log(self, bare_home):
+        before = os.umask(0o022)
+        try:
+            migrations.upgrade()
+            with transaction() as s:
+                s.add(User(email="a@b.c", password_hash="secret"))
+                modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in bare_home.var.iterdir()}
+        finally:
+            os.umask(before)
+        assert modes["battery.db"] == modes["battery.db-wal"] == 0o600
+        assert stat.S_IMODE(bare_home.var.stat().st_mode) == 0o700
+
+    def test_the_permissions_of_a_database_that_is_there_stay(self, tmp_path):
+        path = tmp_path / "shared.db"
+        path.touch(0o640)
+        path.chmod(0o640)
+        session.make_private_file(path)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o640
