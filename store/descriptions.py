@@ -61,9 +61,18 @@ def check_text(field: str, value: str | None) -> None:
 
 
 def shown_name(filename: str) -> str:
-    """A file name to show: no folders, no control characters, at most 255 characters, never empty."""
-    name = "".join(character for character in PureWindowsPath(filename).name if character.isprintable()).strip()
-    return name[-LONGEST_TEXT:] or NAMELESS
+    """A file name to show: no folders, no control characters, at most 255 characters (the last), never empty."""
+    return printable(PureWindowsPath(filename).name)[-LONGEST_TEXT:].strip() or NAMELESS
+
+
+def found_text(value: str | None) -> str | None:
+    """What a file says of its cell, made to pass ``check_text``; None when nothing is left."""
+    return (printable(value)[:LONGEST_TEXT].strip() or None) if value else None
+
+
+def printable(value: str) -> str:
+    """The text without control characters and other bytes that databases or people cannot read."""
+    return "".join(character for character in value if character.isprintable()).strip()
 
 
 def to_json(battery: Battery) -> bytes:

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from batteries.features import FEATURE_VERSION
 from store import files
 from store.cycle_rows import cycle_rows
-from store.descriptions import Description, shown_name, to_json
+from store.descriptions import Description, found_text, shown_name, to_json
 from store.parser import Parsed, RunningParser
 from store.session import transaction
 from store.settings import get_settings
@@ -49,8 +49,8 @@ def import_upload(
             filename=shown_name(filename),
             **facts,
             nominal_capacity=parsed.nominal_capacity,
-            manufacturer=said.manufacturer or parsed.manufacturer,
-            chemistry=said.chemistry or parsed.chemistry,
+            manufacturer=said.manufacturer or found_text(parsed.manufacturer),
+            chemistry=said.chemistry or found_text(parsed.chemistry),
             total_cycles=parsed.total_cycles,
             feature_version=FEATURE_VERSION,
             import_report=report_of(parsed),

@@ -3,12 +3,14 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
 
 from batteries.matfiles.errors import NoCycles, UnreadableFile
+from batteries.samples import synthetic_cell, write_mat
 from store import batteries, descriptions, files, recordings, sweeping
 from store.descriptions import Description, InvalidField, shown_name, to_json
 from store.session import reading
@@ -53,6 +55,17 @@ class TestImportUpload:
     def test_the_same_file_again_is_a_battery_of_its_own(self, upload):
         first, second = upload(), upload()
         assert (first.id, second.id, first.sha256 == second.sha256) == (1, 2, True)
+
+    @pytest.mark.parametrize(
+        ("written", "kept"), [("A\x01B\n", "AB"), ("M" * 400, "M" * 255), ("\x02 ", None), (" Sony ", "Sony")]
+    )
+    def test_texts_in_the_file_are_made_fit_to_be_shown(self, written, kept, upload, tmp_path):
+        source = tmp_path / "cell.mat"
+        write_mat(replace(synthetic_cell(cycles=8), manufacturer=written, chemistry=written), source)
+        upload(source)
+        with reading() as session:
+            battery = session.scalars(select(Battery)).one()
+        assert (battery.manufacturer, battery.chemistry) == (kept, kept)
 
     @pytest.mark.parametrize("content", [b"", b"MATLAB 5.0 MAT-file" * 9])
     def test_what_cannot_be_read_leaves_nothing(self, database, upload, tree, content):
