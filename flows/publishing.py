@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 
 from flows.claiming import Claim
 from flows.tracking import Tracking
@@ -143,17 +143,25 @@ def withdraw(job: Job) -> None:
         return
     registry = open_registry()
     for version in registry.client.search_model_versions(f"run_id = '{job.mlflow_run_id}'"):
-        previous = version.tags.get(PREVIOUS_CHAMPION, "")
-        if previous and registry.champion(job.algorithm) == str(version.version) and is_live(job.algorithm, previous):
-            registry.set_alias(job.algorithm, "champion", previous)
+        hand_over(registry, job.algorithm, str(version.version))
         registry.remove(job.algorithm, str(version.version))
 
 
-def is_live(algorithm: str, mlflow_version: str) -> bool:
-    """Whether the version has a row that was not deleted."""
+def hand_over(registry: "Registry", algorithm: str, version: str) -> None:
+    """When this version is the champion, let another live one serve, if there is any.
+
+    That is the one that served before it, else the one with the smallest error on its own held-out cycles.
+    """
+    if registry.champion(algorithm) != version:
+        return
     with reading() as session:
-        row = model_rows.by_registered_version(session, algorithm, mlflow_version)
-        return row is not None and row.deleted_at is None
+        others = (Model.algorithm == algorithm, Model.deleted_at.is_(None), Model.mlflow_version != version)
+        live = {row.mlflow_version: row for row in session.scalars(select(Model).where(*others))}
+    if not live:
+        return
+    previous = registry.client.get_model_version(algorithm, version).tags.get(PREVIOUS_CHAMPION, "")
+    best = min(live, key=lambda other: live[other].metrics.get("soh_mae") or float("inf"))
+    registry.set_alias(algorithm, "champion", previous if previous in live else best)
 
 
 def close_run(job: Job) -> None:

@@ -41,6 +41,9 @@ def is_abandoned(prefect: "SyncPrefectClient", job: Job) -> bool:
     """Whether no process works on the job, nor will. A process on another machine is Prefect's to judge."""
     if claiming.is_held(job.id):
         return False
+    ran_here = job.status == "running" and claiming.folder(job.id).exists()
+    if job.flow_run_id is None:  # Prefect cannot be asked
+        return ran_here
     flow_run = read_run(prefect, job)
     if flow_run is None or flow_run.state is None or flow_run.state.is_final():
         return True
@@ -49,14 +52,15 @@ def is_abandoned(prefect: "SyncPrefectClient", job: Job) -> bool:
         return False
     if flow_run.state.is_pending():
         return since > PENDING_FOR
-    ran_here = job.status == "running" and claiming.folder(job.id).exists()
     return ran_here and since > LOCKS_WITHIN
 
 
 def read_run(prefect: "SyncPrefectClient", job: Job) -> "FlowRun | None":
-    """The job's run in Prefect; None when Prefect knows it no longer."""
+    """The job's run in Prefect; None when it has none, or none that Prefect still knows."""
     from prefect.exceptions import ObjectNotFound
 
+    if job.flow_run_id is None:
+        return None
     try:
         return prefect.read_flow_run(UUID(job.flow_run_id))
     except ObjectNotFound:

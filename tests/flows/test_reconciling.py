@@ -89,9 +89,9 @@ class TestIsAbandoned:
         with claiming.held(job.id, 0):
             assert not reconciling.is_abandoned(prefect, job)
 
-    @pytest.mark.parametrize("state", [Scheduled(), Pending(), Running()])
+    @pytest.mark.parametrize("state", [Scheduled, Pending, Running])
     def test_not_one_that_was_just_given_another_run(self, state, prefect, running):
-        job = running(state)
+        job = running(state())
         with claiming.held(job.id, 0):
             pass  # the first process was here, and died
         assert not reconciling.is_abandoned(prefect, job)
@@ -100,6 +100,14 @@ class TestIsAbandoned:
     def test_a_start_that_takes_minutes(self, minutes, abandoned, prefect, running):
         state = Pending(timestamp=utc_now() - timedelta(minutes=minutes))
         assert reconciling.is_abandoned(prefect, running(state)) == abandoned
+
+    def test_one_whose_run_nobody_noted_is_judged_by_its_lock(self, prefect, running):
+        job = running(Running())
+        job.flow_run_id = None
+        assert not reconciling.is_abandoned(prefect, job)
+        with claiming.held(job.id, 0):
+            assert not reconciling.is_abandoned(prefect, job)
+        assert reconciling.is_abandoned(prefect, job)
 
 
 class TestHandOn:
