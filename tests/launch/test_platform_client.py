@@ -1,6 +1,7 @@
 """Following a job over a WebSocket that breaks."""
 
 import json
+import socket
 import threading
 
 import pytest
@@ -21,7 +22,7 @@ def serving(free_ports):
         def answer(connection):
             for message in messages:
                 connection.send(json.dumps(message))
-            connection.socket.close()  # without a close frame, as a killed server does
+            connection.socket.shutdown(socket.SHUT_RDWR)  # without a close frame, as a killed server does
 
         server = serve(answer, "127.0.0.1", port, close_timeout=0.2)
         thread = threading.Thread(target=server.serve_forever)
