@@ -108,7 +108,11 @@ def install(root: Path, wanted: str, extra: str) -> int:
     stamp = folder / (f"installed-{extra}" if extra else "installed")
     if stamp.exists() and stamp.read_text().strip() == wanted:
         return 0
-    print(f"battery: installing into {folder}; this happens once and takes a few minutes", file=sys.stderr, flush=True)
+    print(
+        f"battery: installing into {folder}: at first use and after a change; the first takes minutes",
+        file=sys.stderr,
+        flush=True,
+    )
     start = time.monotonic()
     stamp.unlink(missing_ok=True)
     make_environment(folder)
