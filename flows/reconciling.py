@@ -9,6 +9,7 @@ from uuid import UUID
 
 from flows import claiming, publishing
 from store import jobs
+from store.forgetting import forget_old_jobs
 from store.session import reading, transaction
 from store.settings import get_settings
 from store.tables import Job, utc_now
@@ -24,7 +25,7 @@ LOCKS_WITHIN = timedelta(seconds=30)  # a run that began this lately may not hav
 
 
 def run() -> list[int]:
-    """Resume, or fail after ``ATTEMPTS``, every job that nobody works on; their ids. Then clear what dead jobs left."""
+    """Resume, or fail after ``ATTEMPTS``, every job that nobody works on; their ids. Then clear what old jobs left."""
     from prefect.client.orchestration import get_client
 
     with reading() as session:
@@ -33,6 +34,7 @@ def run() -> list[int]:
         abandoned = [job for job in suspects if is_abandoned(prefect, job)]
         for job in abandoned:
             hand_on(prefect, job)
+    forget_old_jobs()
     clear_leftovers()
     return [job.id for job in abandoned]
 

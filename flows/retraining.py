@@ -10,8 +10,6 @@ from store.session import reading, transaction
 from store.settings import get_settings
 from store.tables import Battery, Job, Model
 
-LIVE = ("queued", "running")
-
 
 def run() -> list[int]:
     """Submit a training job on all batteries for each champion that has not seen the newest data; the jobs' ids.
@@ -56,7 +54,7 @@ def is_due(session: Session, algorithm: str) -> bool:
     of_algorithm = (Model.algorithm == algorithm, Model.deleted_at.is_(None))
     if not session.scalar(select(exists().where(*of_algorithm))):
         return False
-    if session.scalar(select(exists().where(Job.algorithm == algorithm, Job.status.in_(LIVE)))):
+    if session.scalar(select(exists().where(Job.algorithm == algorithm, Job.status.in_(jobs.LIVE)))):
         return False
     newest = data_versions.newest(session)
     if newest is None:
