@@ -37,7 +37,7 @@ class Source:
 Samples = dict[str, Floats]
 
 
-class UnequalColumns(Exception):  # noqa: N818 - named as what it is
+class UnequalColumns(Exception):
     """The columns of one record have different lengths."""
 
 
