@@ -140,6 +140,14 @@ def resized(windows: Windows, length: int) -> Windows:
     )
 
 
+def without_columns(windows: Windows, columns: frozenset[int]) -> Windows:
+    """Give the same windows, these features unknown; column F, past the last feature, is the cycle index."""
+    features = windows.x.shape[2]
+    x, index = windows.x.copy(), windows.cycle_index
+    x[..., [column for column in columns if column < features]] = np.nan
+    return replace(windows, x=x, cycle_index=np.full_like(index, np.nan) if features in columns else index)
+
+
 def fingerprint(history: History) -> str:
     """Name a record by its contents, so that the same one imported twice is recognised."""
     return hashlib.sha256(np.ascontiguousarray(history.features, dtype=np.float32).tobytes()).hexdigest()

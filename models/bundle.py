@@ -21,7 +21,7 @@ from models.hyperparameters import HYPERPARAMETERS
 from models.metrics import Judged
 from models.scaling import TargetScale
 
-FORMAT = 1
+FORMAT = 2
 CHUNK = 4096  # windows a forward pass
 OUTSIDE = 0.5  # standard deviations beyond the training range that are worth a warning
 NAMED = 3  # features named in a warning
@@ -122,16 +122,16 @@ class ModelBundle:
         depend on what else is asked with it.
 
         Raises:
-            ValueError: an item with no cycle, another number of features, or indices of another length.
+            ValueError: an item with no cycle, with no known feature in the cycles that count, another number of
+                features, or indices of another length.
         """
         if not len(x):
             return []
         windows = self._windows(x, cycle_index)
         judged = self.judge(windows)
-        beyond = self.ensemble.scaler.outside(
-            torch.from_numpy(windows.x[:, -1]), torch.tensor(windows.cycle_index[:, -1], dtype=torch.float32)
-        ).numpy()
-        return self._answers(judged, beyond, windows.mask.sum(axis=1), chemistry or [None] * len(x))
+        last = torch.from_numpy(windows.x[:, -1]), torch.tensor(windows.cycle_index[:, -1], dtype=torch.float32)
+        beyond, absent = (tell(*last).numpy() for tell in (self.ensemble.scaler.outside, self.ensemble.scaler.absent))
+        return self._answers(judged, beyond, absent, windows.mask.sum(axis=1), chemistry or [None] * len(x))
 
     def judge(self, windows: Windows) -> Judged:
         """Estimate every window, unclipped, beside the truth that the windows hold.
@@ -168,6 +168,8 @@ class ModelBundle:
             kept = min(length, len(rows))
             filled[row, length - kept :] = rows[-kept:]
             mask[row, length - kept :] = True
+            if not np.isfinite(rows[-kept:]).any():
+                raise ValueError(f"item {row}: none of the features is known")
             if cycle_index is not None:
                 known = np.asarray(cycle_index[row], dtype=np.float64)
                 if known.shape != (len(rows),):
@@ -177,11 +179,20 @@ class ModelBundle:
         return Windows(filled, mask, index, unknown, unknown, unknown, np.arange(count))
 
     def _answers(
-        self, judged: Judged, beyond: NDArray[np.float32], shown: NDArray[np.int64], chemistry: Sequence[str | None]
+        self,
+        judged: Judged,
+        beyond: NDArray[np.float32],
+        absent: NDArray[np.bool_],
+        shown: NDArray[np.int64],
+        chemistry: Sequence[str | None],
     ) -> list[Answer]:
-        confidence = self.calibration.confidence(judged.soh_sigma)
-        soh_radius = self.calibration.soh_radius(judged.soh_sigma)
-        rul_radius = self.calibration.rul_radius(judged.rul_sigma)
+        confidence, soh_radius, rul_radius = (np.empty(len(judged.soh)) for _ in range(3))
+        for pattern in np.unique(absent, axis=0):
+            rows = (absent == pattern).all(axis=1)
+            calibration = self.calibration.without(frozenset(np.flatnonzero(pattern).tolist()))
+            confidence[rows] = calibration.confidence(judged.soh_sigma[rows])
+            soh_radius[rows] = calibration.soh_radius(judged.soh_sigma[rows])
+            rul_radius[rows] = calibration.rul_radius(judged.rul_sigma[rows])
         return [
             Answer(
                 soh=float(np.clip(judged.soh[i], 0.0, 1.0)),
@@ -190,13 +201,22 @@ class ModelBundle:
                 soh_interval=_interval(judged.soh[i], soh_radius[i], 1.0),
                 rul_interval=_interval(judged.rul[i], rul_radius[i], np.inf),
                 calibration=self.calibration.facts(),
-                warnings=tuple(self._warnings(beyond[i], int(shown[i]), chemistry[i])),
+                warnings=tuple(self._warnings(beyond[i], absent[i], int(shown[i]), chemistry[i])),
             )
             for i in range(len(judged.soh))
         ]
 
-    def _warnings(self, beyond: NDArray[np.float32], shown: int, chemistry: str | None) -> list[str]:
+    def _warnings(
+        self, beyond: NDArray[np.float32], absent: NDArray[np.bool_], shown: int, chemistry: str | None
+    ) -> list[str]:
         warnings = []
+        unknown = [name for name, gone in zip(self.feature_names, absent, strict=False) if gone]
+        if unknown:
+            more = f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""
+            warnings.append(
+                f"Unknown: {len(unknown)} of {len(self.feature_names)} features ({', '.join(unknown[:NAMED])}{more}); "
+                "the answer is less certain for it."
+            )
         far = [int(column) for column in np.argsort(-beyond) if beyond[column] > OUTSIDE]
         if far:
             names = [*self.feature_names, "cycle_index"]

@@ -5,8 +5,8 @@ every cell weighing the same. `confidence` is the share of scores at which the e
 one cell err together, so the number of cells, not of windows, limits how sure an answer may sound.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -30,6 +30,15 @@ class Scored:
 
 
 @dataclass(frozen=True)
+class Lacking:
+    """Quantiles of the scores, as in `Calibration`, of windows of which these columns were taken away."""
+
+    columns: frozenset[int]
+    soh: tuple[float, ...]
+    rul: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Calibration:
     """Quantiles of the scores at evenly spaced levels 0…1; empty where nothing could be scored."""
 
@@ -39,6 +48,24 @@ class Calibration:
     units: int  # independent units behind the quantiles: cells, or blocks of later cycles
     rul_units: int
     windows: int
+    lacking: tuple["Lacking", ...] = ()  # the same with columns missing
+
+    def without(self, columns: frozenset[int]) -> "Calibration":
+        """Give the calibration for an answer that lacks `columns`.
+
+        Of the sets of missing columns that were scored the smallest one that holds them all counts; where none does,
+        the worst of all. Missing something never makes an answer surer.
+        """
+        if not columns or not self.lacking:
+            return self
+        enough = sorted((tried for tried in self.lacking if columns <= tried.columns), key=lambda t: len(t.columns))
+        tried = enough[:1] or list(self.lacking)
+        return replace(
+            self,
+            soh=_largest([self.soh, *(t.soh for t in tried)]),
+            rul=_largest([self.rul, *(t.rul for t in tried)]),
+            lacking=(),
+        )
 
     @staticmethod
     def unknown() -> "Calibration":
@@ -69,17 +96,25 @@ class Calibration:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for the bundle's file."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        values = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        lacking = [{"columns": sorted(t.columns), "soh": list(t.soh), "rul": list(t.rul)} for t in self.lacking]
+        return {**values, "lacking": lacking}
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> "Calibration":
         """Undo `as_dict`."""
-        return Calibration(**{**values, "soh": tuple(values["soh"]), "rul": tuple(values["rul"])})
+        lacking = tuple(
+            Lacking(frozenset(t["columns"]), tuple(t["soh"]), tuple(t["rul"])) for t in values.get("lacking", [])
+        )
+        changed = {"soh": tuple(values["soh"]), "rul": tuple(values["rul"]), "lacking": lacking}
+        return Calibration(**{**values, **changed})
 
 
-def calibrate(parts: Sequence[Scored], kind: Kind) -> Calibration:
-    """Calibrate on all parts together; each must have been held out."""
-    soh, rul, cell = (np.concatenate([getattr(part, name) for part in parts]) for name in ("soh", "rul", "cell"))
+def calibrate(
+    parts: Sequence[Scored], kind: Kind, lacking: Mapping[frozenset[int], Sequence[Scored]] | None = None
+) -> Calibration:
+    """Calibrate on all parts together; each must have been held out. `lacking`: the same parts with columns missing."""
+    soh, rul, cell = _joined(parts)
 
     def units(scores: Floats) -> int:
         known = np.isfinite(scores)
@@ -92,7 +127,24 @@ def calibrate(parts: Sequence[Scored], kind: Kind) -> Calibration:
         units=units(soh),
         rul_units=units(rul),
         windows=int(np.isfinite(soh).sum()),
+        lacking=tuple(_lacking(columns, scored) for columns, scored in (lacking or {}).items()),
     )
+
+
+def _joined(parts: Sequence[Scored]) -> tuple[Floats, Floats, NDArray[np.int64]]:
+    soh, rul, cell = (np.concatenate([getattr(part, name) for part in parts]) for name in ("soh", "rul", "cell"))
+    return soh, rul, cell
+
+
+def _lacking(columns: frozenset[int], parts: Sequence[Scored]) -> Lacking:
+    soh, rul, cell = _joined(parts)
+    return Lacking(columns, _quantiles(soh, cell), _quantiles(rul, cell))
+
+
+def _largest(quantiles: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
+    """Level by level the largest of what is known."""
+    known = [values for values in quantiles if values]
+    return tuple(float(value) for value in np.max(known, axis=0)) if known else ()
 
 
 def _quantiles(scores: Floats, cell: NDArray[np.int64]) -> tuple[float, ...]:

@@ -39,12 +39,17 @@ class Ensemble(nn.Module):
 
     @torch.no_grad()
     def estimate(self, x: Tensor, mask: Tensor, cycle_index: Tensor, scale: TargetScale) -> Estimate:
-        """Mean of the networks; sigma from their spread, their own doubt, and the distance from the training range."""
+        """Mean of the networks; sigma from their spread, their own doubt, what was filled in, and what lies outside.
+
+        What was filled in counts by the networks' lines; outside is the distance from the training range.
+        """
         out = self(x, mask, cycle_index)
         beyond = self.scaler.outside(x[:, -1], cycle_index[:, -1]).clamp(max=10.0).mean(dim=1)
 
         def sigma(mean: int, log_sigma: int) -> Tensor:
-            variance = out[..., mean].var(dim=0, unbiased=False) + (2 * out[..., log_sigma]).exp().mean(dim=0)
+            lines = torch.stack([member.get_buffer("heads.linear_weight")[mean] for member in self.members])
+            guessed = self.scaler.guessed_variance(x[:, -1], cycle_index[:, -1], lines).mean(dim=1)
+            variance = out[..., mean].var(dim=0, unbiased=False) + (2 * out[..., log_sigma]).exp().mean(dim=0) + guessed
             doubt: Tensor = variance.sqrt() * (1 + beyond)
             return doubt
 

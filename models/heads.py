@@ -12,11 +12,12 @@ class Heads(nn.Module):
 
     The means are a linear model of the last step (fitted in closed form before training, then fixed) plus what the
     network adds, which is nothing at first: outside the training range a straight line errs less than a network.
-    The spreads learn from the errors alone and never move the rest of the network.
+    The spreads are fitted to the errors of the finished network, see `models.spread`.
     """
 
     linear_weight: Tensor
     linear_bias: Tensor
+    spread_floor: Tensor  # (2,) least log sigma that is believed
 
     def __init__(self, columns: int, hidden: int) -> None:
         super().__init__()
@@ -29,10 +30,11 @@ class Heads(nn.Module):
         nn.init.zeros_(self.mean.bias)
         nn.init.zeros_(self.spread.weight)
         nn.init.constant_(self.spread.bias, -1.0)
+        self.register_buffer("spread_floor", torch.full((2,), -6.0))
 
     def forward(self, hidden: Tensor, last: Tensor) -> Tensor:
         """`hidden` (B, H), `last` (B, >=C) scaled columns of the cycle asked about. RUL comes out positive."""
         mean = functional.linear(last[:, : self.columns], self.linear_weight, self.linear_bias) + self.mean(hidden)
-        spread = self.spread(hidden.detach()).clamp(-6.0, 3.0)
+        spread = torch.maximum(self.spread(hidden.detach()), self.spread_floor).clamp(max=3.0)
         rul = functional.softplus(mean[:, RUL : RUL + 1], beta=10.0)
         return torch.cat([mean[:, :RUL], rul, spread], dim=1)

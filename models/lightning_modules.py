@@ -17,7 +17,7 @@ from models.augmentation import dropped_columns, families, truncate
 from models.deephpm import DeepHpm
 from models.ensemble import Ensemble
 from models.hyperparameters import DeepHpmHyperparameters, Hyperparameters
-from models.losses import Targets, data_loss, spread_loss
+from models.losses import Targets, data_loss
 from models.scaling import TargetScale
 
 WEIGHT_DECAY = 1e-2
@@ -189,7 +189,7 @@ class HealthModule(pl.LightningModule):
         """Objective and reported loss of one network."""
         out = member(z, mask)
         loss = data_loss(out, targets)
-        return loss + spread_loss(out, targets), loss
+        return loss, loss
 
     def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
         """Add what a resumed run needs to give the same numbers; the data are not saved."""
@@ -221,8 +221,7 @@ class PhysicsModule(HealthModule):
         out, f, f_t = member.physics(z, mask)
         data = data_loss(out, targets)
         if weight == 0:
-            return data + spread_loss(out, targets), data
+            return data, data
         terms = torch.stack([data, weight * f.square().mean(), weight * f_t.square().mean()])
         s = member.log_weights.clamp(-LOG_WEIGHT_RANGE, LOG_WEIGHT_RANGE)
-        objective = (torch.exp(-s) * terms + s).sum()
-        return objective + spread_loss(out, targets), terms.sum()
+        return (torch.exp(-s) * terms + s).sum(), terms.sum()

@@ -41,12 +41,15 @@ def data_loss(out: Tensor, targets: Targets) -> Tensor:
     return soh + RUL_WEIGHT * _mean_where_known(life, known)
 
 
-def spread_loss(out: Tensor, targets: Targets) -> Tensor:
-    """Gaussian negative log-likelihood of the errors, which teaches the spreads and nothing else."""
+def spread_loss(out: Tensor, targets: Targets, least: float = 0.0) -> Tensor:
+    """Gaussian negative log-likelihood of the errors, which teaches the spreads and nothing else.
+
+    `least` is added to every error (in squares), so that none is believed to be nothing.
+    """
     total = out.new_zeros(())
     for mean, log_sigma, truth in ((SOH, LOG_SIGMA_SOH, targets.soh), (RUL, LOG_SIGMA_RUL, targets.rul)):
         error = out[:, mean].detach() - _zero(truth)
-        likelihood = 0.5 * error.square() * torch.exp(-2 * out[:, log_sigma]) + out[:, log_sigma]
+        likelihood = 0.5 * (error.square() + least**2) * torch.exp(-2 * out[:, log_sigma]) + out[:, log_sigma]
         total = total + _mean_where_known(likelihood, truth)
     return total
 

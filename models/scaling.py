@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 CLIP = 8.0  # standard deviations; what lies further out is taken for this far
+USUAL = 0.5  # share of the training rows that know a column, from which on its absence is worth a word
 SHRINKAGE = 0.05  # of the correlation matrix towards none, so that few rows still give a stable inverse
 
 
@@ -22,6 +23,7 @@ class InputScaler(nn.Module):
     low: Tensor
     high: Tensor
     correlation: Tensor
+    usual: Tensor  # columns that at least half of the training rows know
     reach: Tensor  # how far beyond its training range a column is believed, in widths of it
 
     def __init__(self, features: int) -> None:
@@ -33,6 +35,7 @@ class InputScaler(nn.Module):
         self.register_buffer("low", torch.full((columns,), -torch.inf))
         self.register_buffer("high", torch.full((columns,), torch.inf))
         self.register_buffer("correlation", torch.eye(columns))
+        self.register_buffer("usual", torch.zeros(columns, dtype=torch.bool))
         self.register_buffer("reach", torch.tensor(torch.inf))
 
     @torch.no_grad()
@@ -58,6 +61,7 @@ class InputScaler(nn.Module):
         self.low.copy_(torch.where(seen, torch.where(known, rows, torch.inf).amin(0), -torch.inf))
         self.high.copy_(torch.where(seen, torch.where(known, rows, -torch.inf).amax(0), torch.inf))
         self.correlation.copy_(correlation)
+        self.usual.copy_(known.double().mean(0) >= USUAL)
 
     def forward(self, x: Tensor, mask: Tensor, cycle_index: Tensor) -> Tensor:
         """(B, T, F), (B, T), (B, T) to (B, T, 2C); masked steps are zero."""
@@ -84,6 +88,27 @@ class InputScaler(nn.Module):
             guess[:, pattern] = (scaled[rows][:, known] @ gain).clamp(-CLIP, CLIP)
             scaled = scaled.masked_scatter(rows[:, None].expand_as(scaled), scaled[rows] + guess)
         return scaled
+
+    def absent(self, x: Tensor, cycle_index: Tensor) -> Tensor:
+        """Tell which columns (B, C) of last steps are unknown though training usually knew them."""
+        return ~torch.isfinite(torch.cat([x, cycle_index[:, None]], dim=1)) & self.usual
+
+    def guessed_variance(self, x: Tensor, cycle_index: Tensor, weight: Tensor) -> Tensor:
+        """Variance (B, K) that the columns filled in leave in K linear models `weight` (K, C) of last steps.
+
+        w_m' (S_mm - S_mo S_oo^-1 S_om) w_m, the conditional variance of the Gaussian that the filling takes.
+        """
+        missing = ~torch.isfinite(torch.cat([x, cycle_index[:, None]], dim=1))
+        variance = x.new_zeros(len(x), len(weight))
+        patterns, which = torch.unique(missing, dim=0, return_inverse=True)
+        for number, pattern in enumerate(patterns):
+            known, w = ~pattern, weight[:, pattern]
+            left = self.correlation[pattern][:, pattern]
+            if bool(known.any()):
+                across = self.correlation[known][:, pattern]
+                left = left - across.T @ torch.linalg.solve(self.correlation[known][:, known], across)
+            variance[which == number] = ((w @ left) * w).sum(dim=1).clamp(min=0.0)
+        return variance
 
     def outside(self, x: Tensor, cycle_index: Tensor) -> Tensor:
         """Tell how far (B, C) known values of last steps lie outside the training range, in standard deviations."""

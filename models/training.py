@@ -15,9 +15,10 @@ import numpy as np
 import torch
 
 from batteries.splits import Split, UnusableData, split
-from batteries.windows import History, Windows, fingerprint
+from batteries.windows import History, Windows, fingerprint, without_columns
+from models.augmentation import absences
 from models.bundle import ModelBundle
-from models.calibration import Calibration, Kind, calibrate
+from models.calibration import Calibration, Kind, Scored, calibrate
 from models.catalog import CATALOG
 from models.ensemble import Ensemble
 from models.hyperparameters import HYPERPARAMETERS, Hyperparameters
@@ -26,10 +27,12 @@ from models.linear import Rows, choose, lines
 from models.metrics import Judged, scores
 from models.observer import Epoch, Observer, Stopped, TrainingFailed
 from models.scaling import TargetScale
+from models.spread import fit_spreads
 from models.trainer import few_threads, train
 
 __all__ = ["Epoch", "Fitted", "Observer", "Stopped", "TrainingFailed", "UnusableData", "fit"]
 
+REHEARSED = 1000  # held-out windows, at most, that are judged again for each set of missing columns
 MODULES: dict[str, type[HealthModule]] = {"baseline": HealthModule, "bilstm": HealthModule, "deephpm": PhysicsModule}
 
 
@@ -95,8 +98,9 @@ def fit(
             checkpoint_dir=checkpoint_dir,
             accelerator=accelerator,
         )
-    ensemble = module.ensemble.cpu()
-    ensemble.load_state_dict(module.past.best_weights)
+        ensemble = module.ensemble.cpu()
+        ensemble.load_state_dict(module.past.best_weights)
+        fit_spreads(ensemble, Tensors.of(parts.train, scale), absences(names))
     metadata = {
         "algorithm": algorithm,
         "architecture": CATALOG[algorithm].major,
@@ -135,9 +139,27 @@ def _judge(
         f"weights of epoch {best.epoch}",
     )
     alike = parts.by_time or not parts.validation_from_train_cells
-    calibration = calibrate([validation.scored(), test.scored()] if alike else [test.scored()], kind)
+    calibration = calibrate(
+        [validation.scored(), test.scored()] if alike else [test.scored()],
+        kind,
+        {absent: _lacking(bundle, parts, absent, alike=alike) for absent in absences(bundle.feature_names)},
+    )
     final = ModelBundle(bundle.ensemble, bundle.scale, calibration, {**bundle.metadata, "metrics": metrics})
     return Fitted(final, metrics, epochs, parts, cells, test, rehearsal)
+
+
+def _lacking(bundle: ModelBundle, parts: Split, absent: frozenset[int], *, alike: bool) -> list[Scored]:
+    """Scores of what was held out, of which some columns were taken away."""
+    test = bundle.judge(without_columns(_thinned(parts.test), absent))
+    if not alike:
+        return [test.scored()]
+    validation = bundle.judge(without_columns(_thinned(parts.validation), absent))
+    return [(validation.without_rul() if parts.by_time else validation).scored(), test.scored()]
+
+
+def _thinned(windows: Windows) -> Windows:
+    """Every so many windows, enough to take quantiles of."""
+    return windows[np.unique(np.linspace(0, len(windows) - 1, min(len(windows), REHEARSED)).round().astype(np.int64))]
 
 
 def _module(

@@ -10,6 +10,7 @@ from batteries.cycles import discharge_capacities_ah
 from batteries.features import FEATURE_NAMES, cycle_features
 from batteries.recordings import Cycle
 from batteries.samples import synthetic_cell
+from batteries.windows import make_windows
 from models.bundle import ModelBundle, UnreadableBundle
 from models.hyperparameters import HYPERPARAMETERS
 from models.training import fit
@@ -92,6 +93,31 @@ class TestPredict:
             bare = Cycle(cycle.index, nothing, cycle.voltage_v, cycle.current_a, nothing, None)
             answer = bundle.predict([cycle_features(bare, 1.1)[None]])[0]
             assert answer.soh == pytest.approx(soh[row], abs=0.1)
+
+    def test_knows_less_without_time_says_so_and_its_interval_still_holds(self, bundle, synthetic):
+        cell = synthetic(3, 100)
+        timeless = np.array(cell.features)
+        names = [n for n in FEATURE_NAMES if n.endswith(("_h", "throughput")) or "_band_" in n or n == "cv_share"]
+        names += [n for n in FEATURE_NAMES if n.startswith("load_") and n != "load_rest_v"]
+        timeless[:, [FEATURE_NAMES.index(name) for name in names]] = np.nan
+        rows = range(0, 100, 5)
+        whole, bare = (bundle.predict([x[row : row + 1] for row in rows]) for x in (cell.features, timeless))
+        assert np.mean([a.confidence for a in bare]) < np.mean([a.confidence for a in whole])
+        widths = [[high - low for low, high in (a.soh_interval for a in asked)] for asked in (whole, bare)]
+        assert np.mean(widths[1]) > 2 * np.mean(widths[0])
+        held = [a.soh_interval[0] <= cell.soh[row] <= a.soh_interval[1] for a, row in zip(bare, rows, strict=True)]
+        assert np.mean(held) >= 0.8
+        assert any(warning.startswith(f"Unknown: {len(names)} of 39 features") for warning in bare[0].warnings)
+        assert not any(warning.startswith("Unknown") for warning in whole[0].warnings)
+
+    def test_knows_nothing_of_a_cycle_without_features(self, bundle, synthetic):
+        known = synthetic(3, 100).features[:1]
+        with pytest.raises(ValueError, match="item 1: none of the features is known"):
+            bundle.predict([known, np.full_like(known, np.nan)])
+
+    def test_sigma_follows_the_input(self, bundle, synthetic):
+        judged = bundle.judge(make_windows([synthetic(3, 100)], bundle.window))
+        assert np.std(judged.soh_sigma) > 0.02 * np.mean(judged.soh_sigma)
 
     def test_knows_less_far_from_what_it_learned(self, bundle, synthetic):
         near = synthetic(3, 100).features[50:51]

@@ -40,6 +40,26 @@ class TestConfidence:
         assert said == pytest.approx(edge + (1 - 2 * edge) * 0.5, abs=0.05)
 
 
+class TestWithout:
+    def test_the_smallest_scored_set_that_holds_what_is_missing_counts(self):
+        plain, double, fivefold = (Scored(k * s.soh, k * s.rul, s.cell) for k in (1, 2, 5) for s in [normal_scores(50)])
+        few, many = frozenset({1}), frozenset({1, 2})
+        calibration = calibrate([plain], "cells", {many: [fivefold], few: [double]})
+        radius = calibration.soh_radius(np.ones(1))[0]
+        for missing, factor in ((set(), 1), ({1}, 2), ({2}, 5), ({1, 2}, 5), ({1, 2, 3}, 5)):
+            lacking = calibration.without(frozenset(missing))
+            assert lacking.soh_radius(np.ones(1))[0] == pytest.approx(factor * radius)
+            assert lacking.rul_radius(np.ones(1))[0] == pytest.approx(factor * radius)
+
+    def test_missing_something_never_makes_surer(self):
+        scores = normal_scores(50)
+        easier = Scored(scores.soh / 3, scores.rul / 3, scores.cell)
+        calibration = calibrate([scores], "cells", {frozenset({1}): [easier]})
+        sigma = np.array([0.01, 0.03])
+        without = calibration.without(frozenset({1}))
+        np.testing.assert_array_equal(without.confidence(sigma), calibration.confidence(sigma))
+
+
 class TestIntervals:
     def test_cover_nine_in_ten_of_new_errors(self):
         calibration = calibrate([normal_scores(100)], "cells")
@@ -65,5 +85,5 @@ class TestFacts:
         assert calibrate([normal_scores(1, 10)], "time").facts()["kind"] == "later cycles of the training cell"
 
     def test_survive_the_file(self):
-        calibration = calibrate([normal_scores(3)], "cells")
+        calibration = calibrate([normal_scores(3)], "cells", {frozenset({0, 4}): [normal_scores(3)]})
         assert Calibration.from_dict(calibration.as_dict()) == calibration
