@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from batteries import labels
 from batteries.windows import History, Windows, concatenate, fingerprint, windows_of
 
 MIN_CYCLES = 12  # with a known SoH, for a cell to be split in time or to judge others
@@ -176,9 +177,9 @@ def known_by(history: History, stop: int, end_of_life: float) -> History:
     """
     part = _rows(history, 0, stop)
     index, soh = np.asarray(part.cycle_index, dtype=np.float64), np.asarray(part.soh, dtype=np.float64)
-    happened = index + part.rul <= index[-1]
-    if happened.any():
-        return replace(part, rul=np.where(happened, part.rul, np.nan))
+    measured = labels.rul(soh, index, end_of_life)  # "stays below" is judged by what was seen so far
+    if np.isfinite(measured).any():
+        return replace(part, rul=measured)
     unknown = np.full(len(index), np.nan)
     recent = np.flatnonzero(np.isfinite(soh))
     recent = recent[len(recent) // 2 :]

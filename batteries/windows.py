@@ -149,5 +149,14 @@ def without_columns(windows: Windows, columns: frozenset[int]) -> Windows:
 
 
 def fingerprint(history: History) -> str:
-    """Name a record by its contents, so that the same one imported twice is recognised."""
-    return hashlib.sha256(np.ascontiguousarray(history.features, dtype=np.float32).tobytes()).hexdigest()
+    """Name a record by its contents, so that the same one imported twice is recognised.
+
+    By cycle numbers and capacities in Ah, which stay the same when the nominal capacity given for it is another;
+    by its features, where no capacity is known.
+    """
+    if history.nominal_capacity_ah is not None and np.isfinite(history.soh).any():
+        capacity_ah = np.asarray(history.soh, dtype=np.float64) * history.nominal_capacity_ah
+        contents = np.stack([np.asarray(history.cycle_index, dtype=np.float64), np.round(capacity_ah, 6)])
+    else:
+        contents = np.asarray(history.features, dtype=np.float32)
+    return hashlib.sha256(np.ascontiguousarray(contents).tobytes()).hexdigest()

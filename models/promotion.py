@@ -38,6 +38,8 @@ def decide(fitted: Fitted, champion: ModelBundle | None) -> Decision:
         return Decision(promoted=True, reason="there is no champion yet")
     if champion.feature_names != fitted.bundle.feature_names:
         return Decision(promoted=True, reason="the champion needs features that are no longer made")
+    if champion.metadata["feature_version"] != fitted.bundle.metadata["feature_version"]:
+        return Decision(promoted=True, reason="the champion was trained on an older version of the features")
     test = unseen(fitted, champion)
     if not np.isfinite(test.soh).any():
         return Decision(promoted=False, reason="the champion was trained on every cell held out here")
@@ -50,15 +52,20 @@ def decide(fitted: Fitted, champion: ModelBundle | None) -> Decision:
 def unseen(fitted: Fitted, champion: ModelBundle) -> Windows:
     """Test windows that had no part in the champion.
 
-    Of a battery that both were trained on, split in time from the same record, the last stretch is new to both.
+    A cell is known again by its name and by what its record holds, whatever it is called. Of a battery that both were
+    trained on, split in time from the same record, the last stretch is new to both.
     """
     known, ours = champion.metadata, fitted.bundle.metadata
     same_record = known["by_time"] and ours["by_time"] and known["train_fingerprints"] == ours["train_fingerprints"]
     if same_record:
         return fitted.split.test
     seen = {*known["train_cells"], *known["validation_cells"]}
-    names = np.asarray(fitted.cells)[fitted.split.test.cell]
-    return fitted.split.test[~np.isin(names, list(seen))]
+    records = {*known["train_fingerprints"], *known["validation_fingerprints"]}
+    new = [
+        name not in seen and record not in records
+        for name, record in zip(fitted.cells, fitted.fingerprints, strict=True)
+    ]
+    return fitted.split.test[np.asarray(new)[fitted.split.test.cell]]
 
 
 def _mae(bundle: ModelBundle, test: Windows) -> float:

@@ -36,16 +36,19 @@ class Cache:
             DamagedModel: what was fetched has another hash.
         """
         path = self.folder / f"{sha256}.pth"
-        if path.is_file():
+        if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == sha256:  # power loss may tear it
             return path
         content = fetch()
         if hashlib.sha256(content).hexdigest() != sha256:
             raise DamagedModel(f"the weights of {sha256} arrived damaged")
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle, partial = tempfile.mkstemp(dir=self.folder, suffix=".partial")
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        return Path(partial).replace(path)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+            return Path(partial).replace(path)
+        finally:
+            Path(partial).unlink(missing_ok=True)
 
 
 class RegisteredModels:

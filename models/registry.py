@@ -192,10 +192,14 @@ class Registry:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 return
             raise
-        self.client.delete_model_version(algorithm, version)
-        repository = get_artifact_repository(self._location(found), tracking_uri=self.tracking_uri)
-        repository.delete_artifacts()  # type: ignore[no-untyped-call]
-        self.client.delete_logged_model(found.tags["battery.model_id"])
+        try:
+            repository = get_artifact_repository(self._location(found), tracking_uri=self.tracking_uri)
+            repository.delete_artifacts()  # type: ignore[no-untyped-call]
+            self.client.delete_logged_model(found.tags["battery.model_id"])
+        except MlflowException as error:  # an earlier call came this far
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+        self.client.delete_model_version(algorithm, version)  # last: as long as it is there, a second call goes on
 
     def _location(self, version: "ModelVersion") -> str:
         return str(self.client.get_logged_model(version.tags["battery.model_id"]).artifact_location)

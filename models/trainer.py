@@ -53,6 +53,9 @@ def train(
         observer.log("info", f"Device: {trainer.strategy.root_device}, {torch.get_num_threads()} CPU threads")
         if resumed is not None:
             observer.log("info", "Resuming from the checkpoint of the last epoch that was saved")
+        if resumed is not None and _had_stopped(resumed, module.hyperparameters.patience):
+            _recall(module, resumed)
+            return [Epoch(**epoch) for epoch in module.past.epochs]
         trainer.fit(module, ckpt_path=None if resumed is None else str(resumed), weights_only=True)
     return [Epoch(**epoch) for epoch in module.past.epochs]
 
@@ -145,6 +148,17 @@ def _resumable(folder: Path | None, fingerprint: str) -> Path | None:
     except (pickle.UnpicklingError, RuntimeError, EOFError):  # a machine that lost power may leave it torn
         return None
     return path if checkpoint.get("fingerprint") == fingerprint else None
+
+
+def _had_stopped(path: Path, patience: int | None) -> bool:
+    """Whether the run ended early and only its registering is missing: it must not train past its stop."""
+    past = torch.load(path, map_location="cpu", weights_only=True)["past"]
+    return patience is not None and past["epochs"][-1]["epoch"] - past["best_epoch"] >= patience
+
+
+def _recall(module: HealthModule, path: Path) -> None:
+    """Remember the run's epochs and best weights."""
+    module.on_load_checkpoint(torch.load(path, map_location="cpu", weights_only=True))
 
 
 @contextmanager

@@ -45,6 +45,7 @@ class Fitted:
     epochs: list[Epoch]
     split: Split
     cells: tuple[str, ...]  # names of the histories, as `Windows.cell` counts them
+    fingerprints: tuple[str, ...]  # and what they hold, see `batteries.windows.fingerprint`
     judged: Judged  # of the test windows
     rehearsal: Calibration  # on validation alone, to judge confidence on the test windows with
 
@@ -113,11 +114,11 @@ def fit(
         **_provenance(parts, histories),
     }
     bundle = ModelBundle(ensemble, scale, Calibration.unknown(), metadata)
-    return _judge(bundle, parts, epochs, tuple(history.cell for history in histories), observer)
+    return _judge(bundle, parts, epochs, histories, observer)
 
 
 def _judge(
-    bundle: ModelBundle, parts: Split, epochs: list[Epoch], cells: tuple[str, ...], observer: Observer
+    bundle: ModelBundle, parts: Split, epochs: list[Epoch], histories: Sequence[History], observer: Observer
 ) -> Fitted:
     """Score on the test windows with a calibration that has not seen them; then calibrate on all that was held out."""
     kind: Kind = "time" if parts.by_time else "cells"
@@ -145,7 +146,9 @@ def _judge(
         {absent: _lacking(bundle, parts, absent, alike=alike) for absent in absences(bundle.feature_names)},
     )
     final = ModelBundle(bundle.ensemble, bundle.scale, calibration, {**bundle.metadata, "metrics": metrics})
-    return Fitted(final, metrics, epochs, parts, cells, test, rehearsal)
+    cells = tuple(history.cell for history in histories)
+    fingerprints = tuple(fingerprint(history) for history in histories)
+    return Fitted(final, metrics, epochs, parts, cells, fingerprints, test, rehearsal)
 
 
 def _lacking(bundle: ModelBundle, parts: Split, absent: frozenset[int], *, alike: bool) -> list[Scored]:
@@ -214,11 +217,13 @@ def _describe(parts: Split, observer: Observer) -> None:
 
 def _provenance(parts: Split, histories: Sequence[History]) -> dict[str, Any]:
     taught = [history for history in histories if history.cell in parts.train_cells]
+    validated = [history for history in histories if history.cell in parts.validation_cells]
     return {
         "train_cells": list(parts.train_cells),
         "validation_cells": list(parts.validation_cells),
         "test_cells": list(parts.test_cells),
         "train_fingerprints": [fingerprint(history) for history in taught],
+        "validation_fingerprints": [fingerprint(history) for history in validated],
         "by_time": parts.by_time,
         "chemistries": sorted({history.chemistry for history in taught if history.chemistry}),
         "train_windows": len(parts.train),

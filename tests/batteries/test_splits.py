@@ -1,5 +1,7 @@
 """No cycle is on two sides; what is known at training time is what could be known then."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -14,7 +16,8 @@ def cell(name: str, n: int = 100, *, fade: float = 0.003, seed: int | None = Non
     below = np.flatnonzero(soh < 0.8)
     rul = np.maximum(below[0] - rows, 0) if len(below) else np.full(n, np.nan)
     noise = np.random.default_rng(sum(map(ord, name)) if seed is None else seed).normal(size=(n, 2))
-    return History(name, rows, noise, soh, rul, 1.1, None)
+    nominal_ah = 1 + 0.001 * (sum(map(ord, name)) if seed is None else seed)
+    return History(name, rows, noise, soh, rul, nominal_ah, None)
 
 
 def seen(windows: Windows) -> set[tuple[int, int]]:
@@ -77,6 +80,12 @@ class TestSeveralCells:
         assert parts.left_out == ("a again: holds the same cycles as a",)
         assert "a again" not in {*parts.train_cells, *parts.validation_cells, *parts.test_cells}
 
+    def test_a_file_imported_twice_with_another_nominal_capacity_is_one_cell(self):
+        a = cell("a")
+        again = replace(a, cell="again", features=a.features * 1.1, soh=a.soh * a.nominal_capacity_ah)
+        parts = split([a, cell("b"), replace(again, nominal_capacity_ah=1.0)], 8)
+        assert parts.left_out == ("again: holds the same cycles as a",)
+
     def test_a_short_record_teaches_but_judges_nothing(self):
         parts = split([cell("a"), cell("b"), cell("short", 5)], 8)
         assert "short" in parts.train_cells
@@ -137,6 +146,13 @@ class TestKnownBy:
     def test_an_end_that_came_before_is_kept(self):
         whole = cell("a")
         np.testing.assert_array_equal(known_by(whole, 80, 0.8).rul, whole.rul[:80])
+
+    def test_a_recovery_that_came_later_does_not_put_the_end_off(self):
+        whole = cell("a")
+        recovered = np.array(whole.soh)
+        recovered[95] = 0.81
+        later = replace(whole, soh=recovered, rul=np.maximum(96.0 - np.arange(100), 0))
+        np.testing.assert_array_equal(known_by(later, 80, 0.8).rul, known_by(whole, 80, 0.8).rul)
 
     def test_without_fade_nothing_is_known(self):
         assert np.isnan(known_by(cell("a", fade=0.0), 70, 0.8).rul).all()

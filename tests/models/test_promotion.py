@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from batteries.windows import fingerprint
 from models.bundle import ModelBundle
 from models.hyperparameters import HYPERPARAMETERS
 from models.promotion import decide, unseen
@@ -63,15 +64,29 @@ class TestDecide:
     def test_a_champion_whose_features_are_gone_cannot_stay(self, fitted):
         assert decide(fitted, with_metadata(fitted.bundle, feature_names=["old"])).promoted
 
+    def test_a_champion_of_older_features_cannot_stay(self, fitted):
+        older = with_metadata(fitted.bundle, feature_version=-1)
+        assert decide(replace(fitted, bundle=worse(fitted.bundle)), older).promoted
+
 
 class TestUnseen:
+    @pytest.mark.parametrize("role", ["train", "validation"])
+    def test_a_record_imported_again_under_another_name_is_not_new(self, role, synthetic):
+        cells = [synthetic(seed, 80) for seed in range(3)]
+        fitted = trained([replace(cell, cell=f"again {cell.cell}") for cell in cells])
+        nothing = {"train_cells": [], "validation_cells": [], "train_fingerprints": [], "validation_fingerprints": []}
+        records = {**nothing, f"{role}_fingerprints": [fingerprint(cell) for cell in cells]}
+        assert len(unseen(fitted, with_metadata(fitted.bundle, **records))) == 0
+        assert len(unseen(fitted, with_metadata(fitted.bundle, **nothing))) == 80
+
     def test_leaves_out_what_taught_or_validated_the_champion(self, synthetic):
         fitted = trained([synthetic(seed, 80) for seed in range(10)])
         first, second = fitted.split.test_cells
-        champion = with_metadata(fitted.bundle, train_cells=[first], validation_cells=[])
+        nothing = {"train_fingerprints": [], "validation_fingerprints": []}
+        champion = with_metadata(fitted.bundle, train_cells=[first], validation_cells=[], **nothing)
         names = {fitted.cells[number] for number in np.unique(unseen(fitted, champion).cell)}
         assert names == {second}
-        champion = with_metadata(fitted.bundle, train_cells=[], validation_cells=[second])
+        champion = with_metadata(fitted.bundle, train_cells=[], validation_cells=[second], **nothing)
         names = {fitted.cells[number] for number in np.unique(unseen(fitted, champion).cell)}
         assert names == {first}
 

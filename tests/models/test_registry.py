@@ -12,7 +12,7 @@ import pytest
 from models.hyperparameters import BaselineHyperparameters
 from models.observer import Epoch
 from models.promotion import promote
-from models.registered import DamagedModel, NoSuchModel, RegisteredModels
+from models.registered import Cache, DamagedModel, NoSuchModel, RegisteredModels
 from models.registry import Registry
 from models.training import fit
 
@@ -134,6 +134,14 @@ class TestLoad:
             RegisteredModels(mlflow_server, tmp_path / "other").load("baseline", registered.version)
 
 
+class TestCache:
+    def test_a_torn_file_is_fetched_again(self, tmp_path):
+        content = b"weights" * 100
+        sha256 = hashlib.sha256(content).hexdigest()
+        (tmp_path / f"{sha256}.pth").write_bytes(content[:10])
+        assert Cache(tmp_path).path(sha256, lambda: content).read_bytes() == content
+
+
 class TestRemove:
     def test_takes_version_weights_and_alias_away(self, mlflow_server, registry, registered, tmp_path):
         registry.set_alias("baseline", "champion", registered.version)
@@ -142,6 +150,21 @@ class TestRemove:
         assert httpx.get(url).status_code == 404
         assert registry.champion("baseline") is None
         assert RegisteredModels(mlflow_server, tmp_path).champion("baseline") is None
+
+    @pytest.mark.parametrize("broken", ["get_logged_model", "delete_logged_model", "delete_model_version"])
+    def test_goes_on_where_it_was_cut_off(self, broken, mlflow_server, registry, registered, monkeypatch):
+        def away(*_):
+            raise ConnectionError("MLflow went away")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(registry.client, broken, away)
+            with pytest.raises(ConnectionError):
+                registry.remove("baseline", registered.version)
+        registry.remove("baseline", registered.version)
+        url = f"{mlflow_server}/api/2.0/mlflow-artifacts/artifacts/{registered.artifact_path}"
+        assert httpx.get(url).status_code == 404
+        with pytest.raises(NoSuchModel):
+            RegisteredModels(mlflow_server, registry.cache.folder).load("baseline", registered.version)
 
     def test_twice_is_fine(self, registry, registered):
         registry.remove("baseline", registered.version)

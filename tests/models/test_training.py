@@ -197,6 +197,16 @@ class TestResuming:
         assert watching.epochs == []
         assert again.metrics == first.metrics
 
+    def test_a_run_that_stopped_early_is_only_judged_again(self, synthetic, recorder, tmp_path):
+        asked = {"epochs": 200, "patience": 2, "learning_rate": 0.1, "checkpoint_dir": tmp_path}
+        first = trained("baseline", [synthetic(0)], recorder(), **asked)
+        watching = recorder()
+        again = trained("baseline", [synthetic(0)], watching, **asked)
+        assert watching.epochs == []
+        assert len(again.epochs) < 200
+        assert again.epochs == first.epochs
+        assert again.metrics == first.metrics
+
     @pytest.mark.parametrize("change", [{"learning_rate": 0.01}, {"epochs": 3}])
     def test_a_checkpoint_of_another_run_is_not_taken(self, change, synthetic, recorder, tmp_path):
         trained("baseline", [synthetic(0)], recorder(), epochs=2, checkpoint_dir=tmp_path)
