@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -23,7 +24,12 @@ class Prefect:
         self.url = url
 
     def __call__(self, method: str, path: str, **body: Any) -> Any:
-        answer = requests.request(method, f"{self.url}{path}", json=body or None, timeout=30)
+        deadline = time.monotonic() + 30
+        while True:  # Prefect answers 503 to what may be asked again: its SQLite was busy
+            answer = requests.request(method, f"{self.url}{path}", json=body or None, timeout=30)
+            if answer.status_code != 503 or time.monotonic() > deadline:
+                break
+            time.sleep(0.2)
         assert answer.ok, answer.text
         return answer.json() if answer.content else None
 
