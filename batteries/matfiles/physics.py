@@ -20,6 +20,8 @@ LARGEST_C_RATE = 100.0
 SHORTEST_CYCLE_S = 1200.0  # a charge and a discharge together; the fastest laboratory protocols take half an hour
 SHORTEST_CYCLE_MIN = 25.0
 DATENUMS = (600_000.0, 900_000.0)  # MATLAB's day numbers of the years 1643 to 2464
+SECONDS_PER_HOUR = 3600.0
+PLAUSIBLE = (0.15, 1.5)  # charge of a cycle / nominal capacity
 SECONDS_PER_DAY = 86_400.0
 
 
@@ -45,8 +47,8 @@ def in_product_units(
     report: list[str] = []
     fixed = _voltage(list(records), said, report)
     fixed = _temperature(fixed, said, report)
-    fixed = _clock(fixed, said, report)
     fixed = _current(fixed, said, nominal_capacity_ah, report)
+    fixed = _clock(fixed, said, nominal_capacity_ah, report)
     return _sign(fixed, report), report
 
 
@@ -77,7 +79,7 @@ def _temperature(records: list[Samples], said: set[str], report: list[str]) -> l
     return records
 
 
-def _clock(records: list[Samples], said: set[str], report: list[str]) -> list[Samples]:
+def _clock(records: list[Samples], said: set[str], nominal_ah: float | None, report: list[str]) -> list[Samples]:
     """Seconds from each cycle's first sample on; a clock that starts anew at the discharge goes on instead."""
     if not known(records, "time_s").size:
         report.append("no time in the file: charges, durations and the early discharge cannot be known")
@@ -90,7 +92,7 @@ def _clock(records: list[Samples], said: set[str], report: list[str]) -> list[Sa
         timed.append(record | {"time_s": time_s})
     if restarted:
         report.append(f"{restarted} cycles whose clock starts anew within the cycle; it goes on there instead")
-    factor, why = _time_unit(records, timed, said)
+    factor, why = _time_unit(records, timed, said, nominal_ah)
     if why:
         report.append(why)
     return change(timed, "time_s", lambda values: values * factor) if factor != 1.0 else timed
@@ -108,13 +110,17 @@ def _continuous(time: Floats) -> tuple[Floats, int]:
     return relative, int(back.sum())
 
 
-def _time_unit(raw: list[Samples], timed: list[Samples], said: set[str]) -> tuple[float, str]:
+def _time_unit(raw: list[Samples], timed: list[Samples], said: set[str], nominal_ah: float | None) -> tuple[float, str]:
     """Factor to seconds, and the sentence for the report; empty where the file names the unit."""
     first = float(np.median(known(raw, "time_s")))
     if "time_s" in said:
         return 1.0, ""
     if DATENUMS[0] <= first <= DATENUMS[1]:
         return SECONDS_PER_DAY, "time taken as MATLAB day numbers"
+    charge = float(np.median([_charge(record) for record in timed]))
+    for factor, unit in ((1.0, "s"), (60.0, "minutes"), (3600.0, "hours")):
+        if nominal_ah and PLAUSIBLE[0] <= charge * factor / SECONDS_PER_HOUR / nominal_ah <= PLAUSIBLE[1]:
+            return factor, f"time taken as {unit}: the charge that flows then fits the nominal capacity"
     lengths = [float(np.nanmax(record["time_s"])) for record in timed if np.isfinite(record["time_s"]).any()]
     length = float(np.median([length for length in lengths if length > 0] or [0.0]))
     if length >= SHORTEST_CYCLE_S or length == 0.0:
@@ -122,6 +128,13 @@ def _time_unit(raw: list[Samples], timed: list[Samples], said: set[str]) -> tupl
     if length >= SHORTEST_CYCLE_MIN:
         return 60.0, f"time taken as minutes: a cycle lasts {length:.4g}, too short in s"
     return 3600.0, f"time taken as hours: a cycle lasts {length:.4g}, too short in s or minutes"
+
+
+def _charge(record: Samples) -> float:
+    """Charge that flows one way, whichever is more, in amperes times the unit of the clock."""
+    known = np.isfinite(record["time_s"]) & np.isfinite(record["current_a"])
+    time, current = record["time_s"][known], record["current_a"][known]
+    return max(float(np.trapezoid(np.clip(sign * current, 0.0, None), time)) for sign in (1.0, -1.0))
 
 
 def _current(records: list[Samples], said: set[str], nominal_ah: float | None, report: list[str]) -> list[Samples]:

@@ -168,6 +168,17 @@ class TestUnits:
         assert recording.cycles[0].current_a == pytest.approx(CURRENT)
         assert any("taken as mA" in line for line in recording.report)
 
+    @pytest.mark.parametrize(("lasts", "c_rate"), [(900.0, 4.0), (400.0, 9.0), (15.0, 4.0)])
+    def test_the_clock_of_fast_cycling_is_told_by_the_charge(self, write_mat, tmp_path, lasts, c_rate):
+        time, sign = np.linspace(0.0, lasts, 200), np.tile([1.0, -1.0], 5)
+        series = [
+            {"time": time, "voltage": np.linspace(3.2, 4.1, 200)[:: int(s)], "current": np.full(200, 1.1 * c_rate * s)}
+            for s in sign
+        ]
+        recording = read(write_mat(tmp_path / "x.mat", {"cycles": series, "nominal_capacity_Ah": 1.1}))
+        # 4C for a quarter of an hour, 9C for a ninth: the nominal capacity
+        assert recording.cycles[0].time_s[-1] == pytest.approx(2 * (lasts if lasts > 60 else 60 * lasts))
+
     def test_kelvins_become_degrees(self, write_mat, tmp_path):
         path = write_mat(tmp_path / "x.mat", {"cycles": records(temperature_C=TEMPERATURE + 273.15)})
         assert read(path).cycles[0].temperature_c == pytest.approx(TEMPERATURE)
