@@ -40,7 +40,10 @@ def listed(stack, remote):
         pointer = stack.home / "data.dvc"
         if not pointer.is_file():
             return {}
-        digest = yaml.safe_load(pointer.read_text())["outs"][0]["md5"]
+        known = yaml.safe_load(pointer.read_text())
+        if not known:
+            return {}  # DVC is writing it at this moment
+        digest = known["outs"][0]["md5"]
         listing = remote / "files" / "md5" / digest[:2] / digest[2:]
         if not listing.is_file():
             return {}
