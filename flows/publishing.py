@@ -79,6 +79,8 @@ class Publisher:
                 )
         if not live or row is None:
             raise Stopped("stopped before the model was registered")
+        if (row.name, row.version) != (name, version):  # another job of this name took the number meanwhile
+            self.registry.rename(claim.algorithm, registered.version, row.name, row.version)
         return Published(row.id, row.name, row.version, registered.version)
 
     def promote(self, published: Published, fitted: "Fitted") -> str:

@@ -220,8 +220,8 @@ class ModelBundle:
         far = [int(column) for column in np.argsort(-beyond) if beyond[column] > OUTSIDE]
         if far:
             names = [*self.feature_names, "cycle_index"]
-            more = f" and {len(far) - NAMED} more" if len(far) > NAMED else ""
-            warnings.append(f"Outside the training range: {', '.join(names[c] for c in far[:NAMED])}{more}.")
+            farthest = ", ".join(names[column] for column in far[:NAMED])
+            warnings.append(f"Outside the training range: {len(far)} of {len(names)} inputs, farthest {farthest}.")
         if shown < self.window:
             warnings.append(f"Short window: {shown} of the {self.window} cycles that the model looks back over.")
         known = self.metadata.get("chemistries") or []

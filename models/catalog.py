@@ -1,7 +1,6 @@
 """Which network an algorithm is."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from torch import nn
 
@@ -9,14 +8,6 @@ from models.bilstm import BiLstm, BiLstmConfig
 from models.deephpm import DeepHpm, DeepHpmConfig
 from models.hyperparameters import BiLstmHyperparameters, Hyperparameters
 from models.mlp import Mlp, MlpConfig
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """How one algorithm's network is built. New models of a changed `major` are 2.0.0, 3.0.0 and so on."""
-
-    major: int
-    build: Callable[[int, Hyperparameters], nn.Module]  # C columns of the input scaler, hyperparameters
 
 
 def _baseline(columns: int, _: Hyperparameters) -> nn.Module:
@@ -33,8 +24,8 @@ def _deephpm(columns: int, _: Hyperparameters) -> nn.Module:
     return DeepHpm(DeepHpmConfig(columns))
 
 
-CATALOG: dict[str, Architecture] = {
-    "baseline": Architecture(1, _baseline),
-    "bilstm": Architecture(1, _bilstm),
-    "deephpm": Architecture(1, _deephpm),
+CATALOG: dict[str, Callable[[int, Hyperparameters], nn.Module]] = {  # C columns of the input scaler, hyperparameters
+    "baseline": _baseline,
+    "bilstm": _bilstm,
+    "deephpm": _deephpm,
 }

@@ -27,7 +27,7 @@ class Ensemble(nn.Module):
     def __init__(self, algorithm: str, hyperparameters: Hyperparameters, features: int) -> None:
         super().__init__()
         self.scaler = InputScaler(features)
-        build = CATALOG[algorithm].build
+        build = CATALOG[algorithm]
         self.members = nn.ModuleList(
             build(self.scaler.columns, hyperparameters) for _ in range(hyperparameters.ensemble_size)
         )

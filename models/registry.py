@@ -167,6 +167,11 @@ class Registry:
         if alias == "champion" and self._aliases(algorithm).get("challenger") == version:
             self.client.delete_registered_model_alias(algorithm, "challenger")
 
+    def rename(self, algorithm: str, version: str, name: str, number: str) -> None:
+        """Note another name and MAJOR.MINOR.PATCH on a registered version."""
+        for key, value in (("battery.name", name), ("battery.version", number)):
+            self.client.set_model_version_tag(algorithm, version, key, value)
+
     def load(self, algorithm: str, version: str) -> ModelBundle:
         """Read a version's bundle, through the cache."""
         from mlflow.artifacts import download_artifacts

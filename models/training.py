@@ -19,7 +19,6 @@ from batteries.windows import History, Windows, fingerprint, without_columns
 from models.augmentation import absences
 from models.bundle import ModelBundle
 from models.calibration import Calibration, Kind, Scored, calibrate
-from models.catalog import CATALOG
 from models.ensemble import Ensemble
 from models.hyperparameters import HYPERPARAMETERS, Hyperparameters
 from models.lightning_modules import HealthModule, PhysicsModule, Tensors
@@ -104,7 +103,6 @@ def fit(
         fit_spreads(ensemble, Tensors.of(parts.train, scale), absences(names))
     metadata = {
         "algorithm": algorithm,
-        "architecture": CATALOG[algorithm].major,
         "hyperparameters": hyperparameters.model_dump(),
         "window": parts.length,
         "feature_names": list(names),

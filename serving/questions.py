@@ -69,6 +69,8 @@ def check_fits(question: Question, bundle: ModelBundle, feature_version: int) ->
     expected = len(bundle.feature_names)
     if question.x.shape[1] != expected:
         raise Refused("INVALID", f"x: {expected} features a cycle, not {question.x.shape[1]}")
+    if not np.isfinite(question.x[-bundle.window :]).any():
+        raise Refused("INVALID", "x: none of the features of the cycles that the model looks at is known")
 
 
 def predict(bundle: ModelBundle, questions: Sequence[Question]) -> list[Answer]:

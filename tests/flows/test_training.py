@@ -11,6 +11,7 @@ import requests
 from flows import claiming, training
 from models.registry import Registry
 from store import jobs
+from store import models as model_rows
 from store.session import reading, transaction
 from store.tables import Model
 
@@ -59,6 +60,17 @@ class TestRun:
         assert run.data.tags["battery.data_version"] == model.data_version
         assert [metric.step for metric in registry.client.get_metric_history(run.info.run_id, "train_loss")] == [1, 2]
         assert not claiming.folder(job_id).exists()
+
+    def test_a_number_that_another_job_took_meanwhile_is_corrected_in_mlflow(
+        self, battery, submit, job, models, versions_of, monkeypatch
+    ):
+        true, forecasts = model_rows.name_and_version, iter([("baseline", "7.0.0")])
+        monkeypatch.setattr(model_rows, "name_and_version", lambda *asked: next(forecasts, None) or true(*asked))
+        job_id = submit([battery(seed=1)])
+        assert training.run(job_id) == "succeeded"
+        [model], [version] = models(), versions_of(job(job_id).mlflow_run_id)
+        assert (version.tags["battery.name"], version.tags["battery.version"]) == (model.name, model.version)
+        assert model.version == "1.0.0"
 
     def test_its_events_tell_the_whole_story_in_order(self, battery, submit, events):
         job_id = submit([battery(seed=1)])

@@ -78,9 +78,11 @@ class TestPredict:
         good = item("baseline", version)
         ragged = {**good, "x": [[1.0], [1.0, 2.0]]}
         foreign = {**good, "x": [[1.0]] * 20}
-        answers = service(good, 3, {**good, "algorithm": "oracle"}, ragged, foreign, {**good, "cycle_index": [1]}, good)
+        unknown = {**good, "x": [[None] * len(good["x"][0])] * 20}
+        wrong = (3, {**good, "algorithm": "oracle"}, ragged, foreign, {**good, "cycle_index": [1]}, unknown)
+        answers = service(good, *wrong, good)
         codes = [answer.get("error", {}).get("code") for answer in answers]
-        assert codes == [None, "INVALID", "INVALID", "INVALID", "INVALID", "INVALID", None]
+        assert codes == [None, *["INVALID"] * len(wrong), None]
         assert answers[0] == answers[-1]
 
     def test_there_is_no_such_version(self, service, item):
