@@ -7,7 +7,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -89,31 +90,69 @@ def free_ports() -> Callable[[int], list[int]]:
     return take
 
 
+SILENT = {
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "BENTOML_DO_NOT_TRACK": "True",
+    "DVC_NO_ANALYTICS": "1",
+}
+
+
+@contextmanager
+def running(command: list[str], log: Path, environment: Mapping[str, str]) -> "Iterator[subprocess.Popen[bytes]]":
+    """A Python module as a server, in a process group of its own; ended with all it started."""
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            [sys.executable, "-m", *command],
+            env={**environment, **SILENT},
+            cwd=log.parent,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        yield server
+    finally:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.killpg(server.pid, number)
+                server.wait(timeout=30)
+            except (ProcessLookupError, subprocess.TimeoutExpired):
+                continue
+        sys.stderr.write(f"--- {log.name}\n{log.read_text(errors='replace')[-5000:]}\n")  # shown when a test fails
+
+
+@pytest.fixture(scope="session")
+def silent() -> Mapping[str, str]:
+    """Environment in which no component reports its usage."""
+    return SILENT
+
+
+@pytest.fixture(scope="session")
+def servers() -> Callable[..., AbstractContextManager["subprocess.Popen[bytes]"]]:
+    """Run a server while a block lasts."""
+    return running
+
+
 @pytest.fixture(scope="session")
 def mlflow_server(tmp_path_factory: pytest.TempPathFactory, free_ports: Callable[[int], list[int]]) -> Iterator[str]:
     """Base URL of a real MLflow server with SQLite and a folder of artifacts, as the embedded stack runs it."""
     folder = tmp_path_factory.mktemp("mlflow")
     (port,) = free_ports(1)
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command = ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--serve-artifacts"]
     command += ["--artifacts-destination", str(folder / "artifacts")]
-    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     log, url = folder / "log", f"http://127.0.0.1:{port}"
-    with log.open("wb") as output:
-        server = subprocess.Popen(  # a group of its own: it starts workers
-            command, env=os.environ | quiet, stdout=output, stderr=output, start_new_session=True, cwd=folder
-        )
+    with running(command, log, os.environ) as server:
 
-    def healthy() -> bool:
-        assert server.poll() is None, log.read_text()
-        return answers(f"{url}/health")
+        def healthy() -> bool:
+            assert server.poll() is None, log.read_text()
+            return answers(f"{url}/health")
 
-    try:
         wait_for(healthy, 90, "MLflow healthy")
         yield url
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(20)
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,7 @@
 
 import os
 import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,51 +15,15 @@ from store.session import reading, transaction
 from store.settings import Settings, get_settings
 from store.tables import Job, JobEvent
 
-SILENT = {
-    "DO_NOT_TRACK": "true",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "DVC_NO_ANALYTICS": "1",
-}
-
-
-@contextmanager
-def running(command: list[str], log: Path, environment: Mapping[str, str]) -> "Iterator[subprocess.Popen[bytes]]":
-    """A Python module as a server, in a process group of its own; ended with all it started."""
-    with log.open("wb") as output:
-        server = subprocess.Popen(
-            [sys.executable, "-m", *command],
-            env={**environment, **SILENT},
-            cwd=log.parent,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-    try:
-        yield server
-    finally:
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.killpg(server.pid, number)
-                server.wait(timeout=30)
-            except (ProcessLookupError, subprocess.TimeoutExpired):
-                continue
-        sys.stderr.write(f"--- {log.name}\n{log.read_text(errors='replace')[-5000:]}\n")  # shown when a test fails
-
-
-@pytest.fixture(scope="session")
-def servers() -> Callable[..., AbstractContextManager["subprocess.Popen[bytes]"]]:
-    """Run a server while a block lasts."""
-    return running
-
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlflow_server: str) -> Iterator[Settings]:
+def home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlflow_server: str, silent: Mapping[str, str]
+) -> Iterator[Settings]:
     """Settings of a home of its own with a migrated SQLite, on the MLflow server."""
     for name in [name for name in os.environ if name.startswith("BATTERY_") and name != "BATTERY_SHARED_DATA"]:
         monkeypatch.delenv(name)
-    for name, value in SILENT.items():
+    for name, value in silent.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("BATTERY_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("BATTERY_MLFLOW_URL", mlflow_server)

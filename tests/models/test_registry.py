@@ -125,8 +125,8 @@ class TestLoad:
             RegisteredModels(mlflow_server, tmp_path).load("baseline", "99999")
 
     def test_no_model_no_champion(self, mlflow_server, registry, tmp_path):
-        assert registry.champion("deephpm") is None
-        assert RegisteredModels(mlflow_server, tmp_path).champion("deephpm") is None
+        assert registry.champion("unregistered") is None
+        assert RegisteredModels(mlflow_server, tmp_path).champion("unregistered") is None
 
     def test_damaged_weights_are_refused(self, mlflow_server, registry, registered, tmp_path):
         registry.client.set_model_version_tag("baseline", registered.version, "battery.sha256", "0" * 64)

@@ -1,12 +1,6 @@
 """A real MLflow server with small models in its registry."""
 
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -19,42 +13,6 @@ from batteries.windows import History
 from models.hyperparameters import HYPERPARAMETERS
 from models.registry import Registered, Registry
 from models.training import Fitted, fit
-
-SILENT = {
-    "DO_NOT_TRACK": "true",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-    "BENTOML_DO_NOT_TRACK": "True",
-}
-
-
-@contextmanager
-def running(command: list[str], log: Path, environment: Mapping[str, str]) -> "Iterator[subprocess.Popen[bytes]]":
-    """A Python module as a server, in a process group of its own; ended with all it started."""
-    with log.open("wb") as output:
-        server = subprocess.Popen(
-            [sys.executable, "-m", *command],
-            env={**environment, **SILENT},
-            cwd=log.parent,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-    try:
-        yield server
-    finally:
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.killpg(server.pid, number)
-                server.wait(timeout=30)
-            except (ProcessLookupError, subprocess.TimeoutExpired):
-                continue
-
-
-@pytest.fixture(scope="session")
-def servers() -> Callable[..., AbstractContextManager["subprocess.Popen[bytes]"]]:
-    """Run a server while a block lasts."""
-    return running
 
 
 @pytest.fixture(scope="session")
