@@ -41,13 +41,6 @@ def wait_for(condition: Callable[[], T], within: float, what: str, every: float 
     return value
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share a server go to one xdist worker (``--dist loadgroup``), so that a run starts it once."""
-    for item in items:
-        for server in {"stack", "mlflow_server"} & set(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.xdist_group(server))
-
-
 @pytest.fixture(scope="session")
 def eventually() -> Eventually:
     """Polling with a deadline."""
