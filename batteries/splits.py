@@ -15,6 +15,7 @@ import numpy as np
 from batteries import labels
 from batteries.windows import History, Windows, concatenate, fingerprint, windows_of
 
+OPENING = 10  # cycles that a record begins with by which a cell is known again: a file that has grown begins the same
 MIN_CYCLES = 12  # with a known SoH, for a cell to be split in time or to judge others
 HELD_OUT = 0.15  # share of the cells, or of one cell's life, for validation, and again for test
 CELLS_FOR_VALIDATION = 5  # from so many cells on, whole ones validate
@@ -91,18 +92,20 @@ def _usable(histories: Sequence[History]) -> tuple[list[int], list[str]]:
     usable: list[int] = []
     left_out: list[str] = []
     seen: dict[str, str] = {}
-    for number, history in enumerate(histories):
-        content = fingerprint(history)
+    longest_first = sorted(range(len(histories)), key=lambda number: -len(histories[number].soh))
+    for number in longest_first:
+        history = histories[number]
+        content = fingerprint(history, OPENING)
         if _labelled(history) == 0:
             left_out.append(_too_short(history))
         elif content in seen:
-            left_out.append(f"{history.cell}: holds the same cycles as {seen[content]}")
+            left_out.append(f"{history.cell}: begins with the same cycles as {seen[content]}")
         else:
             seen[content] = history.cell
             usable.append(number)
     if not usable:
         raise UnusableData("; ".join(left_out) or "no battery was given")
-    return usable, left_out
+    return sorted(usable), left_out
 
 
 def _labelled(history: History) -> int:

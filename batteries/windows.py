@@ -148,8 +148,8 @@ def without_columns(windows: Windows, columns: frozenset[int]) -> Windows:
     return replace(windows, x=x, cycle_index=np.full_like(index, np.nan) if features in columns else index)
 
 
-def fingerprint(history: History) -> str:
-    """Name a record by its contents, so that the same one imported twice is recognised.
+def fingerprint(history: History, cycles: int | None = None) -> str:
+    """Name a record by its contents, or by its first `cycles`, so that the same one imported twice is recognised.
 
     By cycle numbers and capacities in Ah, which stay the same when the nominal capacity given for it is another;
     by its features, where no capacity is known.
@@ -158,5 +158,5 @@ def fingerprint(history: History) -> str:
         capacity_ah = np.asarray(history.soh, dtype=np.float64) * history.nominal_capacity_ah
         contents = np.stack([np.asarray(history.cycle_index, dtype=np.float64), np.round(capacity_ah, 6)])
     else:
-        contents = np.asarray(history.features, dtype=np.float32)
-    return hashlib.sha256(np.ascontiguousarray(contents).tobytes()).hexdigest()
+        contents = np.asarray(history.features, dtype=np.float32).T
+    return hashlib.sha256(np.ascontiguousarray(contents[:, :cycles]).tobytes()).hexdigest()

@@ -35,11 +35,16 @@ class Judged:
         """Forget the true RUL, where it is not a measured one."""
         return replace(self, true_rul=np.full_like(self.true_rul, np.nan))
 
+    @property
+    def rul_error(self) -> Floats:
+        """Error of RUL while there is a life ahead; NaN past the end of life, where 0 is told by definition."""
+        return self.rul - np.where(self.true_rul > 0, self.true_rul, np.nan)
+
     def scored(self) -> Scored:
         """Scores for calibration: |error| / sigma."""
         return Scored(
             soh=np.abs(self.soh - self.true_soh) / np.maximum(self.soh_sigma, 1e-12),
-            rul=np.abs(self.rul - self.true_rul) / np.maximum(self.rul_sigma, 1e-12),
+            rul=np.abs(self.rul_error) / np.maximum(self.rul_sigma, 1e-12),
             cell=self.cell,
         )
 
@@ -73,11 +78,11 @@ def root_mean_square(errors: Floats) -> np.floating:
 def scores(judged: Judged, calibration: Calibration, training_mean: float) -> dict[str, float]:
     """Held-out scores; those that need an unknown truth are left out.
 
-    `test_accuracy` is the share of cycles whose SoH lies within 0.02 of the truth, `rul_within_15pct` of those whose
-    RUL is off by at most 15 % or one cycle. `soh_mae_training_mean` is the score of always answering the mean of the
-    training cycles. `calibration` must not have seen these windows.
+    `test_accuracy` is the share of cycles whose SoH lies within 0.02 of the truth, `rul_within_15pct` of those before
+    the end of life whose RUL is off by at most 15 % or one cycle. `soh_mae_training_mean` is the score of always
+    answering the mean of the training cycles. `calibration` must not have seen these windows.
     """
-    soh_error, rul_error = judged.soh - judged.true_soh, judged.rul - judged.true_rul
+    soh_error, rul_error = judged.soh - judged.true_soh, judged.rul_error
     confidence = calibration.confidence(judged.soh_sigma)
     within = judged.within()
     covered = np.where(np.isfinite(soh_error), np.abs(soh_error) <= calibration.soh_radius(judged.soh_sigma), np.nan)

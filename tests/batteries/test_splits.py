@@ -77,14 +77,23 @@ class TestSeveralCells:
 
     def test_a_file_imported_twice_is_one_cell(self):
         parts = split([cell("a"), cell("b"), cell("a again", seed=ord("a"))], 8)
-        assert parts.left_out == ("a again: holds the same cycles as a",)
+        assert parts.left_out == ("a again: begins with the same cycles as a",)
         assert "a again" not in {*parts.train_cells, *parts.validation_cells, *parts.test_cells}
 
     def test_a_file_imported_twice_with_another_nominal_capacity_is_one_cell(self):
         a = cell("a")
         again = replace(a, cell="again", features=a.features * 1.1, soh=a.soh * a.nominal_capacity_ah)
         parts = split([a, cell("b"), replace(again, nominal_capacity_ah=1.0)], 8)
-        assert parts.left_out == ("again: holds the same cycles as a",)
+        assert parts.left_out == ("again: begins with the same cycles as a",)
+
+    def test_a_file_that_has_grown_is_one_cell_and_the_longer_record_counts(self):
+        a = cell("a")
+        early = replace(
+            a, cell="early", cycle_index=a.cycle_index[:40], features=a.features[:40], soh=a.soh[:40], rul=a.rul[:40]
+        )
+        parts = split([early, cell("b"), a], 8)
+        assert parts.left_out == ("early: begins with the same cycles as a",)
+        assert "a" in {*parts.train_cells, *parts.validation_cells, *parts.test_cells}
 
     def test_a_short_record_teaches_but_judges_nothing(self):
         parts = split([cell("a"), cell("b"), cell("short", 5)], 8)

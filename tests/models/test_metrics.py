@@ -32,6 +32,12 @@ class TestScores:
         assert found["rul_mae"] == pytest.approx((12.5 + 1.0) / 2)
         assert found["rul_within_15pct"] == pytest.approx((0.5 + 1.0) / 2)  # one cycle off is close enough at the end
 
+    def test_a_remaining_life_of_zero_past_the_end_of_life_proves_nothing(self):
+        past = judged(np.zeros(3), np.array([30.0, 0.0, 0.0]), np.array([100.0, 0.0, 0.0]), [0, 0, 0])
+        found = scores(past, Calibration.unknown(), 0.8)
+        assert (found["rul_mae"], found["rul_within_15pct"]) == (30.0, 0.0)
+        np.testing.assert_array_equal(past.scored().rul, [30.0, np.nan, np.nan])
+
     def test_leave_out_what_cannot_be_known(self):
         unknown = np.full(2, np.nan)
         found = scores(judged(np.zeros(2), unknown, unknown, [0, 1]), Calibration.unknown(), 0.8)
