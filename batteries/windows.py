@@ -154,6 +154,7 @@ def fingerprint(history: History, cycles: int | None = None) -> str:
     By cycle numbers and capacities in Ah, which stay the same when the nominal capacity given for it is another;
     by its features, where no capacity is known.
     """
+    contents: NDArray[np.floating]
     if history.nominal_capacity_ah is not None and np.isfinite(history.soh).any():
         capacity_ah = np.asarray(history.soh, dtype=np.float64) * history.nominal_capacity_ah
         contents = np.stack([np.asarray(history.cycle_index, dtype=np.float64), np.round(capacity_ah, 6)])
