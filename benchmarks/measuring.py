@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 import requests
@@ -109,6 +110,15 @@ def signed_in(root: str) -> requests.Session:
     answer.raise_for_status()
     session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
     return session
+
+
+def upload(session: requests.Session, root: str, path: Path) -> dict[str, Any]:
+    """The battery that an upload makes."""
+    with path.open("rb") as file:
+        answer = session.post(f"{root}/batteries", files={"file": file}, timeout=300)
+    answer.raise_for_status()
+    made: dict[str, Any] = answer.json()
+    return made
 
 
 def best_of(times: int, action: Callable[[], object]) -> float:
