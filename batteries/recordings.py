@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 SAMPLE_COLUMNS = ("time_s", "voltage_v", "current_a", "temperature_c")
+FACTS = ("index", "recorded_capacity_ah", "recorded_resistance_ohm")
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +29,7 @@ class Cycle:
     current_a: Floats  # + charge, - discharge
     temperature_c: Floats
     recorded_capacity_ah: float | None = None  # as the file says it, plausible or not
+    recorded_resistance_ohm: float | None = None  # likewise
 
     def __post_init__(self) -> None:
         """Freeze the columns.
@@ -52,8 +54,7 @@ class Cycle:
         """Equal facts and equal samples; NaN equals NaN."""
         if not isinstance(other, Cycle):
             return NotImplemented
-        same_facts = self.index == other.index and self.recorded_capacity_ah == other.recorded_capacity_ah
-        return same_facts and all(
+        return all(getattr(self, name) == getattr(other, name) for name in FACTS) and all(
             np.array_equal(getattr(self, name), getattr(other, name), equal_nan=True) for name in SAMPLE_COLUMNS
         )
 
@@ -64,7 +65,8 @@ class Cycle:
 class Recording:
     """One cell's cycles in the order of measurement, and what the file says about the cell.
 
-    `report` says, a sentence each, what was assumed, repaired, left out or missing.
+    `report` says, a sentence each, what was assumed, repaired, left out or missing. `discharge_cut_off_v` is the
+    voltage at which every discharge ends, where the layout knows it.
     """
 
     cycles: tuple[Cycle, ...]
@@ -74,6 +76,7 @@ class Recording:
     manufacturer: str | None = None
     chemistry: str | None = None
     report: tuple[str, ...] = ()
+    discharge_cut_off_v: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be a cell.

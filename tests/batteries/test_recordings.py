@@ -37,6 +37,7 @@ class TestCycle:
         assert cycle(voltage_v=unknown) == cycle(voltage_v=unknown.copy())
         assert cycle(voltage_v=unknown) != cycle()
         assert cycle() != cycle(recorded_capacity_ah=1.0)
+        assert cycle() != cycle(recorded_resistance_ohm=0.05)
 
 
 class TestRecording:
@@ -54,3 +55,4 @@ class TestRecording:
         assert recording == replace(recording, cycles=(cycle(),))
         assert recording != replace(recording, report=("said",))
         assert recording != replace(recording, cycles=(cycle(index=2),))
+        assert recording != replace(recording, discharge_cut_off_v=2.7)
