@@ -8,7 +8,7 @@ REVISIONS = Path(__file__).parent / "revisions"
 ADVISORY_LOCK = 0x62617474  # any number, the same in every process of the platform
 
 
-def upgrade() -> None:
+def upgrade(revision: str = "head") -> None:
     """Make or change the tables as needed. Safe when several processes start at once: one works, the others wait.
 
     Everything happens in one transaction: a migration that fails leaves the database as it was.
@@ -21,4 +21,4 @@ def upgrade() -> None:
     with engine().execution_options(**{WRITES: True}).begin() as connection:
         wait_for_turn(connection, ADVISORY_LOCK)
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, revision)

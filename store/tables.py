@@ -115,7 +115,11 @@ class Battery(Table):
 
 
 class CycleRow(Table):
-    """The scalars of one cycle. ``soh`` here is not clipped; what is shown is."""
+    """The scalars of one cycle, null where unknown. ``soh`` here is not clipped; what is shown is.
+
+    ``batteries.cycles`` defines all between ``capacity_ah`` and ``complete``; rows that a release before them made have
+    null there until their features are computed again.
+    """
 
     __tablename__ = "cycles"
     __table_args__ = (
@@ -127,6 +131,16 @@ class CycleRow(Table):
     position: Mapped[int]  # 0-based place in the file, row of the Parquet file
     cycle_index: Mapped[int]  # as recorded
     capacity_ah: Mapped[float | None]
+    charge_capacity_ah: Mapped[float | None]
+    energy_wh: Mapped[float | None]
+    charge_energy_wh: Mapped[float | None]
+    coulombic_efficiency: Mapped[float | None]
+    duration_s: Mapped[float | None]
+    mean_temperature_c: Mapped[float | None]
+    max_temperature_c: Mapped[float | None]
+    internal_resistance_ohm: Mapped[float | None]
+    c_rate: Mapped[float | None]  # 1/h
+    complete: Mapped[bool | None]
     soh: Mapped[float | None]
     rul: Mapped[float | None]  # cycles
 
