@@ -64,8 +64,8 @@ class TestUpgradeOfAnEarlierRelease:
         with engine().execution_options(**{WRITES: True}).begin() as connection:
             connection.execute(
                 text(
-                    "INSERT INTO batteries (id, filename, sha256, size_bytes, total_cycles, import_report, feature_version,"
-                    " created_at, updated_at) VALUES (7, 'a.mat', 'ab', 1, 2, '{}', 1, :now, :now)"
+                    "INSERT INTO batteries (id, filename, sha256, size_bytes, total_cycles, import_report,"
+                    " feature_version, created_at, updated_at) VALUES (7, 'a.mat', 'ab', 1, 2, '{}', 1, :now, :now)"
                 ),
                 {"now": "2026-01-02 03:04:05"},
             )
