@@ -1,8 +1,7 @@
 """Memory that is given back: large answers must not leave the process as large as the largest one made it."""
 
 import ctypes
-
-import pyarrow as pa
+import os
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # malloc.h of glibc
 LARGE_BYTES = 128 * 1024
@@ -10,12 +9,13 @@ ARENAS = 2
 
 
 def keep_small() -> None:
-    """Let the allocator return large blocks to the system at once; to be called before threads start.
+    """Let the allocator return large blocks to the system at once; to be called before Arrow and threads are there.
 
-    glibc raises its thresholds as blocks are freed and keeps an arena for each thread, Arrow keeps a pool of its own:
-    after some pages of cycles that held 80 MiB. Other C libraries have no ``mallopt`` and are left as they are.
+    glibc raises its thresholds as blocks are freed and keeps an arena for each thread. Arrow keeps a pool of its own,
+    whose pages stay with the process (80 MB after eight pages of cycles at once), unless it is told otherwise before
+    it is loaded. Other C libraries have no ``mallopt`` and are left as they are.
     """
-    pa.set_memory_pool(pa.system_memory_pool())
+    os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(M_TRIM_THRESHOLD, LARGE_BYTES)

@@ -7,7 +7,6 @@ import psutil
 import pytest
 import requests
 
-MEBIBYTE = 2**20
 SILENT = {
     "DO_NOT_TRACK": "true",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -84,7 +83,7 @@ class TestProcesses:
         assert trained
         for _ in range(5):
             api.get(f"/batteries/{cell['id']}/cycles", page_size=100)
-        assert api_process.memory_info().rss < 200 * MEBIBYTE
+        assert api_process.memory_info().rss < 200_000_000
         mapped = {Path(region.path).name for region in api_process.memory_maps()}
         assert not [name for name in mapped if "torch" in name or "pandas" in name]
 
