@@ -3,23 +3,51 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from batteries.cycles import (
-    discharge_capacities_ah,
-    discharge_capacity_ah,
-    early_capacity_ah,
-    integrated_discharge_ah,
-)
+from batteries import segments
+from batteries.cycles import SCALARS, cycle_scalars, discharge_capacities_ah, early_capacity_ah
 from batteries.matfiles.reader import read
-from batteries.recordings import Recording
+from batteries.recordings import SAMPLE_COLUMNS, Cycle, Recording
+from batteries.samples import synthetic_cell
 
 
 def without(cycle, column):
     return replace(cycle, **{column: np.full(len(cycle), np.nan)})
 
 
+def recording(*cycles, **facts):
+    return Recording(cycles=cycles, layout="generic", **facts)
+
+
+def scalars(cycle, nominal_capacity_ah=2.0, **facts):
+    """Those of one cycle, by name."""
+    found = cycle_scalars(recording(cycle, **facts), nominal_capacity_ah)
+    return {name: values[0] for name, values in found.columns().items()}
+
+
+def capacity(cycle, nominal_capacity_ah=None):
+    return discharge_capacities_ah(recording(cycle), nominal_capacity_ah)[0]
+
+
+def samples(time_s, current_a, voltage_v=3.7, temperature_c=25.0, **facts):
+    shape = np.zeros(len(time_s))
+    return Cycle(1, np.asarray(time_s, dtype=float), voltage_v + shape, current_a, temperature_c + shape, **facts)
+
+
+def trapezoids(cycle, sign, smallest_a):
+    """Ah and Wh that flow one way, sample by sample, between neighbours that both do."""
+    charge = energy = 0.0
+    for at in range(len(cycle) - 1):
+        pair = [max(sign * cycle.current_a[at + step], 0.0) for step in (0, 1)]
+        volts = (cycle.voltage_v[at] + cycle.voltage_v[at + 1]) / 2
+        if min(pair) > smallest_a:
+            charge += sum(pair) / 2 * (cycle.time_s[at + 1] - cycle.time_s[at]) / 3600
+            energy += volts * sum(pair) / 2 * (cycle.time_s[at + 1] - cycle.time_s[at]) / 3600
+    return charge, energy
+
+
 class TestIntegration:
     def test_one_ampere_for_two_hours_is_two_ampere_hours_and_rest_adds_nothing(self, make_cycle):
-        assert integrated_discharge_ah(make_cycle()) == pytest.approx(2.0, abs=1e-9)
+        assert capacity(make_cycle()) == pytest.approx(2.0, abs=1e-9)
 
     @pytest.mark.parametrize("gap_s", [1.0, 600.0, 1e6])
     def test_time_without_samples_before_and_after_the_load_is_not_capacity(self, make_cycle, gap_s):
@@ -28,94 +56,262 @@ class TestIntegration:
         rows = charge | load
         time_s = np.append(whole.time_s[charge], 7200.0 + gap_s + whole.time_s[load] - whole.time_s[load][0])
         columns = {name: getattr(whole, name)[rows] for name in ("voltage_v", "current_a", "temperature_c")}
-        assert integrated_discharge_ah(replace(whole, time_s=time_s, **columns)) == pytest.approx(2.0, abs=1e-9)
+        assert capacity(replace(whole, time_s=time_s, **columns)) == pytest.approx(2.0, abs=1e-9)
 
-    def test_a_pulsed_load_counts_with_its_edges(self, make_cycle):
-        # 4 A for ten seconds, nothing for ten seconds, sampled every ten: 2 A on average
-        pulses = np.tile([-4.0, 0.0], 181)[:361]
-        time_s = 10.0 * np.arange(361)
-        known = {"voltage_v": np.full(361, 3.7), "temperature_c": np.full(361, 25.0)}
-        cycle = replace(make_cycle(), time_s=time_s, current_a=pulses, **known)
-        assert integrated_discharge_ah(cycle) == pytest.approx(2.0)
+    @pytest.mark.parametrize(("rests", "step_s", "drawn_ah"), [(1, 10.0, 2.0), (3, 10.0, 1.0), (1, 31.0, np.nan)])
+    def test_a_pulsed_load_counts_with_its_edges_where_it_returns_within_a_minute(self, rests, step_s, drawn_ah):
+        # 4 A in one sample, then rest: each edge is half an interval of 10 s, so 40 As a pulse; 180 or 90 of them
+        pulses = np.tile([-4.0, *[0.0] * rests], 3600 // (10 * (1 + rests)) + 1)
+        found = scalars(samples(step_s * np.arange(pulses.size), pulses), 2.0)
+        assert found["energy_wh"] / 3.7 == pytest.approx(drawn_ah, nan_ok=True)
+
+    def test_a_fast_charge_does_not_hide_a_slow_discharge(self):
+        # 6 A for a tenth of an hour, then 0.02 A for thirty hours
+        time_s = np.concatenate([np.arange(0.0, 361.0, 10.0), 400.0 + np.arange(0.0, 108001.0, 600.0)])
+        current = np.concatenate([np.full(37, 6.0), np.full(181, -0.02)])
+        assert capacity(samples(time_s, current), 1.1) == pytest.approx(0.6)
+
+    def test_one_reading_far_off_makes_no_rest_of_the_load(self, make_cycle):
+        cycle = make_cycle()
+        current = cycle.current_a.copy()
+        current[130] = -500.0
+        # two of the 120 minutes hold half of 500 A; the rest of the load is not lost
+        drawn = 2.0 + 499.0 / 60.0
+        assert scalars(replace(cycle, current_a=current))["energy_wh"] > 3.0 * drawn
 
     def test_an_offset_of_the_instrument_during_a_long_rest_is_not_capacity(self, make_cycle):
         cycle = make_cycle()
-        resting = np.append(cycle.time_s, cycle.time_s[-1] + 1e6)
         longer = replace(
             cycle,
-            time_s=resting,
+            time_s=np.append(cycle.time_s, cycle.time_s[-1] + 1e6),
             voltage_v=np.append(cycle.voltage_v, 3.5),
             current_a=np.append(cycle.current_a, -0.001),
             temperature_c=np.append(cycle.temperature_c, 25.0),
         )
-        assert integrated_discharge_ah(longer) == integrated_discharge_ah(cycle)
+        assert capacity(longer) == capacity(cycle)
+        assert scalars(longer)["charge_capacity_ah"] == pytest.approx(2.0)
 
     def test_samples_without_a_current_are_bridged(self, make_cycle):
         cycle = make_cycle()
         current = cycle.current_a.copy()
         current[150:153] = np.nan
-        assert integrated_discharge_ah(replace(cycle, current_a=current)) == pytest.approx(2.0)
+        assert capacity(replace(cycle, current_a=current)) == pytest.approx(2.0)
 
     @pytest.mark.parametrize("column", ["time_s", "current_a"])
     def test_is_unknown_without_time_or_current(self, make_cycle, column):
-        assert integrated_discharge_ah(without(make_cycle(), column)) is None
+        assert np.isnan(capacity(without(make_cycle(), column)))
 
     def test_is_unknown_without_a_load(self, make_cycle):
         cycle = make_cycle()
-        assert integrated_discharge_ah(replace(cycle, current_a=np.abs(cycle.current_a))) is None
+        found = scalars(replace(cycle, current_a=np.abs(cycle.current_a)))
+        unknown = ("capacity_ah", "energy_wh", "coulombic_efficiency", "internal_resistance_ohm", "c_rate")
+        assert np.isnan([found[name] for name in unknown]).all()
+        assert not found["complete"]
+
+    def test_is_that_of_a_plain_loop_over_the_samples(self, nasa, monkeypatch):
+        monkeypatch.setattr(segments, "BLOCK_SAMPLES", 9000)  # so that blocks begin and end within the record
+        whole = read(nasa("B0005"))
+        found = cycle_scalars(replace(whole, cycles=whole.cycles[:12]))
+        for at, cycle in enumerate(whole.cycles[:12]):
+            drawn, taken = trapezoids(cycle, -1, 0.04), trapezoids(cycle, 1, 0.01)
+            assert (found.capacity_ah[at], found.energy_wh[at]) == pytest.approx(drawn, rel=0.005)
+            assert (found.charge_capacity_ah[at], found.charge_energy_wh[at]) == pytest.approx(taken, rel=1e-9)
+            if at:  # the first charge was done before
+                assert found.coulombic_efficiency[at] == pytest.approx(drawn[0] / taken[0], rel=1e-9)
+            assert found.duration_s[at] == pytest.approx(cycle.time_s.max() - cycle.time_s.min())
+            assert found.max_temperature_c[at] == cycle.temperature_c.max()
+
+
+class TestOtherScalars:
+    def test_by_hand(self, make_cycle):
+        found = scalars(make_cycle(), 2.5)
+        # charge: 2 Ah at 3.2 to 4.2 V, 3.7 V on average; load: 2 Ah at 4.0 to 2.8 V, 3.4 V on average
+        assert found["charge_capacity_ah"] == pytest.approx(2.0)
+        assert found["charge_energy_wh"] == pytest.approx(7.4)
+        assert found["energy_wh"] == pytest.approx(6.8)
+        assert found["coulombic_efficiency"] == pytest.approx(1.0)
+        assert found["c_rate"] == pytest.approx(0.4)
+        assert found["duration_s"] == pytest.approx(7860.0 + 7200.0 + 1200.0)
+        assert found["max_temperature_c"] == pytest.approx(37.0)
+        assert found["complete"]
+
+    def test_mean_temperature_is_over_time_and_leaves_out_what_nobody_measured(self):
+        # 20 °C for an hour sampled every minute, then ten hours unsampled, then 40 °C for two hours every ten minutes
+        time_s = np.concatenate([np.arange(0.0, 3601.0, 60.0), 39600.0 + np.arange(0.0, 7201.0, 600.0)])
+        temperature = np.concatenate([np.full(61, 20.0), np.full(13, 40.0)])
+        cycle = samples(time_s, -np.ones(74), temperature_c=temperature)
+        assert scalars(cycle)["mean_temperature_c"] == pytest.approx((20.0 + 2 * 40.0) / 3)
+        gaps = temperature.copy()
+        gaps[[3, 70]] = np.nan
+        assert scalars(replace(cycle, temperature_c=gaps))["mean_temperature_c"] == pytest.approx(100.0 / 3, rel=0.05)
+        assert scalars(without(cycle, "time_s"))["mean_temperature_c"] == pytest.approx(temperature.mean())
+
+    def test_resistance_is_the_step_of_the_voltage_where_the_load_comes_on(self, make_cycle):
+        cycle = make_cycle()
+        # 4.1 V at rest, 4.0 V at 1 A; but the sample at rest lies a minute before
+        assert np.isnan(scalars(cycle)["internal_resistance_ohm"])
+        rest = int(np.argmax(cycle.current_a < -0.5)) - 1
+        time_s = cycle.time_s.copy()
+        time_s[rest] = 7860.0 - 5.0
+        assert scalars(replace(cycle, time_s=time_s))["internal_resistance_ohm"] == pytest.approx(0.1)
+
+    def test_a_pulse_of_the_cycler_before_the_charge_is_not_the_load(self, make_cycle):
+        cycle = make_cycle()
+        rest = int(np.argmax(cycle.current_a < -0.5)) - 1
+        time_s, current = cycle.time_s.copy(), cycle.current_a.copy()
+        time_s[rest], current[1:3] = 7860.0 - 5.0, -1.0  # a minute of two hours
+        pulsed = replace(cycle, time_s=time_s, current_a=current)
+        assert scalars(pulsed)["internal_resistance_ohm"] == pytest.approx(0.1)
+
+    def test_a_recorded_resistance_counts_for_the_whole_record_where_there_is_one(self, make_cycle):
+        cycles = [make_cycle(), replace(make_cycle(), recorded_resistance_ohm=0.05), make_cycle()]
+        cycles[2] = replace(cycles[2], recorded_resistance_ohm=-1.0)
+        found = cycle_scalars(recording(*cycles), 2.0).internal_resistance_ohm
+        assert found.tolist() == pytest.approx([np.nan, 0.05, np.nan], nan_ok=True)
+
+    def test_c_rate_of_a_pulsed_load_is_that_of_its_pulses(self):
+        pulses = np.tile([-4.0, -4.0, 0.0, 0.0], 90)
+        assert scalars(samples(10.0 * np.arange(360), pulses), 2.0)["c_rate"] == pytest.approx(2.0)
+
+    def test_charge_that_a_longer_record_put_in_is_no_efficiency(self, make_cycle):
+        cycle = make_cycle()
+        rows = cycle.time_s > 6000.0  # the file has but the last third of an hour of the charge
+        part = replace(cycle, **{name: getattr(cycle, name)[rows] for name in SAMPLE_COLUMNS})
+        assert scalars(part)["charge_capacity_ah"] == pytest.approx(1 / 3, rel=0.06)
+        assert np.isnan(scalars(part)["coulombic_efficiency"])
+
+    def test_every_scalar_has_a_unit_and_one_value_a_cycle(self, make_cycle):
+        found = cycle_scalars(recording(make_cycle(), make_cycle()))
+        assert list(found.columns()) == list(SCALARS)
+        assert {len(values) for values in found.columns().values()} == {2}
+        assert found.complete.dtype == bool
+
+    @pytest.mark.parametrize("absurd", [1e300, -1e300, 1e-300])
+    @pytest.mark.parametrize("column", SAMPLE_COLUMNS)
+    def test_absurd_numbers_give_no_infinite_scalars(self, make_cycle, column, absurd):
+        values = getattr(make_cycle(), column).copy()
+        values[[20, 60, 125, 130]] = absurd
+        found = scalars(replace(make_cycle(), **{column: values}))
+        assert not np.isinf(list(found.values())).any()
+
+    def test_cycles_without_samples_have_no_scalars_and_disturb_no_others(self, make_cycle):
+        nothing = samples(np.empty(0), np.empty(0))
+        found = cycle_scalars(recording(nothing, make_cycle(), nothing), 2.0)
+        assert found.capacity_ah.tolist() == pytest.approx([np.nan, 2.0, np.nan], nan_ok=True)
+        assert found.complete.tolist() == [False, True, False]
 
 
 class TestCapacity:
     def test_a_recorded_capacity_near_the_integrated_one_is_preferred(self, make_cycle):
-        assert discharge_capacity_ah(make_cycle(recorded_capacity_ah=1.9)) == 1.9
+        assert capacity(make_cycle(recorded_capacity_ah=1.9)) == 1.9
 
     @pytest.mark.parametrize("wrong", [2.6, 0.7, 2000.0, np.nan, np.inf])
     def test_a_recorded_capacity_far_from_the_integrated_one_is_not_believed(self, make_cycle, wrong):
-        cycle = make_cycle(recorded_capacity_ah=wrong)
-        assert discharge_capacity_ah(cycle) == integrated_discharge_ah(cycle)
+        assert capacity(make_cycle(recorded_capacity_ah=wrong)) == pytest.approx(2.0)
 
     @pytest.mark.parametrize("nothing", [0.0, -1.0])
     def test_a_recorded_zero_is_an_unknown_capacity(self, make_cycle, nothing):
-        assert discharge_capacity_ah(make_cycle(recorded_capacity_ah=nothing)) is None
+        found = scalars(make_cycle(recorded_capacity_ah=nothing))
+        assert np.isnan(found["capacity_ah"])
+        assert not found["complete"]
+        assert found["energy_wh"] == pytest.approx(6.8)
 
     def test_a_tiny_discharge_says_nothing_of_health(self, make_cycle):
         tiny = make_cycle(load_s=600.0)
-        assert discharge_capacity_ah(tiny) == pytest.approx(1 / 6, rel=0.1)
-        assert discharge_capacity_ah(tiny, nominal_capacity_ah=2.0) is None
-        assert discharge_capacity_ah(replace(tiny, recorded_capacity_ah=0.17), nominal_capacity_ah=2.0) is None
+        assert capacity(tiny) == pytest.approx(1 / 6, rel=0.1)
+        assert np.isnan(capacity(tiny, 2.0))
+        assert np.isnan(capacity(replace(tiny, recorded_capacity_ah=0.17), 2.0))
 
     def test_more_than_a_cell_holds_is_unknown(self, make_cycle):
-        assert discharge_capacity_ah(make_cycle(), nominal_capacity_ah=1.0) is None
+        assert np.isnan(capacity(make_cycle(), 1.0))
 
     def test_without_time_the_recorded_capacity_is_all_there_is(self, make_cycle):
-        assert discharge_capacity_ah(without(make_cycle(recorded_capacity_ah=1.9), "time_s")) == 1.9
-        assert discharge_capacity_ah(without(make_cycle(), "time_s")) is None
+        assert capacity(without(make_cycle(recorded_capacity_ah=1.9), "time_s")) == 1.9
+        assert np.isnan(capacity(without(make_cycle(), "time_s")))
 
-    def test_an_empty_cycle_is_unknown(self, make_cycle):
-        nothing = np.empty(0)
-        empty = replace(make_cycle(), time_s=nothing, voltage_v=nothing, current_a=nothing, temperature_c=nothing)
-        assert discharge_capacity_ah(empty, 2.0) is None
-
-
-class TestCapacitiesOfARecording:
     def test_without_a_nominal_capacity_the_best_early_one_judges_the_rest(self, make_cycle):
         cycles = (make_cycle(), make_cycle(load_s=6000.0), make_cycle(load_s=600.0))
-        capacities = discharge_capacities_ah(Recording(cycles=cycles, layout="generic"))
-        assert capacities[:2] == pytest.approx([2.0, 6000 / 3600], rel=0.01)
-        assert np.isnan(capacities[2])
+        found = cycle_scalars(recording(*cycles))
+        assert found.nominal_capacity_ah == pytest.approx(2.0)
+        assert found.capacity_ah[:2] == pytest.approx([2.0, 6000 / 3600], rel=0.01)
+        assert np.isnan(found.capacity_ah[2])
 
-    def test_the_early_capacity_is_the_best_of_the_first_ten_known_ones(self):
+    def test_the_early_capacity_is_the_best_of_the_first_ten_known_ones_but_no_spike(self):
         assert early_capacity_ah(np.array([np.nan, 1.0, 1.2, *[1.1] * 8, 5.0])) == 1.2
+        assert early_capacity_ah(np.array([1.0, 1.1, 2.6, 1.1])) == 1.1
         assert early_capacity_ah(np.array([np.nan])) is None
 
-    def test_a_nasa_cell_has_the_capacities_that_nasa_recorded(self, nasa):
-        recording = read(nasa("B0005"))
-        capacities = discharge_capacities_ah(recording)
-        assert capacities.tolist() == [cycle.recorded_capacity_ah for cycle in recording.cycles]
-        integrated = [integrated_discharge_ah(cycle) for cycle in recording.cycles]
-        assert capacities == pytest.approx(integrated, rel=0.005)
 
-    @pytest.mark.parametrize(("cell", "unknown"), [("B0049", [17]), ("B0045", [20, 66])])
-    def test_nasa_discharges_that_were_broken_off_are_unknown(self, nasa, cell, unknown):
-        capacities = discharge_capacities_ah(read(nasa(cell)))
-        assert (np.flatnonzero(np.isnan(capacities)) + 1).tolist() == unknown
+class TestCompleteness:
+    """A load of 1 A falls by 0.6 V an hour from 4.0 V: it ends at 2.8 V after two hours."""
+
+    def test_a_discharge_that_ends_well_above_the_usual_cut_off_is_not_complete(self, make_cycle):
+        cycles = [make_cycle()] * 6 + [make_cycle(load_s=5400.0), make_cycle()]  # 3.1 V
+        found = cycle_scalars(recording(*cycles), 2.0)
+        assert found.complete.tolist() == [True] * 6 + [False, True]
+        assert np.isnan(found.capacity_ah[6])
+        assert np.isnan(found.coulombic_efficiency[6])
+        assert found.energy_wh[6] == pytest.approx(1.5 * 3.55, rel=1e-3)
+
+    def test_a_first_cycle_that_is_broken_off_is_seen_by_those_right_after_it(self, make_cycle):
+        found = cycle_scalars(recording(make_cycle(load_s=3600.0), *[make_cycle()] * 4), 2.0)
+        assert found.complete.tolist() == [False, True, True, True, True]
+
+    def test_a_cut_off_voltage_that_the_layout_knows_decides_alone(self, make_cycle):
+        broken_off = make_cycle(load_s=5400.0)
+        assert scalars(broken_off)["complete"]
+        assert not scalars(broken_off, discharge_cut_off_v=2.8)["complete"]
+        assert scalars(make_cycle(), discharge_cut_off_v=2.8)["complete"]
+
+    def test_a_cell_that_has_lost_its_capacity_is_complete_where_it_ends_at_the_cut_off(self, make_cycle):
+        dead = make_cycle(load_s=3600.0)
+        dead = replace(dead, voltage_v=np.where(dead.current_a < -0.5, dead.voltage_v - 0.6, dead.voltage_v))
+        found = cycle_scalars(recording(*[make_cycle()] * 6, dead), 2.0)
+        assert found.complete.all()
+        assert found.capacity_ah[6] == pytest.approx(1.0)
+
+    def test_a_discharge_that_does_not_begin_full_is_not_complete(self, make_cycle):
+        half = make_cycle(load_s=3600.0)
+        half = replace(half, voltage_v=np.where(half.time_s > 7200.0, half.voltage_v - 0.6, half.voltage_v))
+        assert cycle_scalars(recording(*[make_cycle()] * 6, half), 2.0).complete.tolist() == [True] * 6 + [False]
+
+    def test_what_many_cycles_do_is_usual_from_then_on(self, make_cycle):
+        cycles = [make_cycle()] * 6 + [make_cycle(load_s=5400.0)] * 8
+        assert cycle_scalars(recording(*cycles), 2.0).complete.tolist() == [True] * 6 + [False] * 5 + [True] * 3
+
+    def test_later_cycles_change_nothing(self):
+        cell = synthetic_cell(cycles=60, seed=3)
+        cut = [replace(cycle, current_a=np.where(np.arange(len(cycle)) > 110, 0.0, cycle.current_a))
+               for cycle in cell.cycles[20:]]  # fmt: skip
+        whole = cycle_scalars(cell).capacity_ah[:20]
+        changed = cycle_scalars(replace(cell, cycles=(*cell.cycles[:20], *cut))).capacity_ah[:20]
+        assert whole.tolist() == changed.tolist()
+
+    def test_a_spike_beyond_what_a_fresh_cell_holds_is_a_wrong_record(self, make_cycle):
+        spike = make_cycle(load_s=9000.0)  # 2.5 Ah
+        cycles = [make_cycle(load_s=5400.0)] * 3 + [spike] + [make_cycle(load_s=5400.0)] * 2
+        found = cycle_scalars(recording(*cycles), 2.0)
+        assert found.capacity_ah.tolist() == pytest.approx([1.5] * 3 + [np.nan] + [1.5] * 2, nan_ok=True)
+
+
+class TestRealCells:
+    def test_a_nasa_cell_has_the_capacities_that_nasa_recorded(self, nasa):
+        recorded = read(nasa("B0005"))
+        found = cycle_scalars(recorded)
+        assert found.capacity_ah.tolist() == [cycle.recorded_capacity_ah for cycle in recorded.cycles]
+        assert found.complete.all()
+        unrecorded = [replace(cycle, recorded_capacity_ah=None) for cycle in recorded.cycles]
+        integrated = discharge_capacities_ah(replace(recorded, cycles=tuple(unrecorded)))
+        assert found.capacity_ah == pytest.approx(integrated, rel=0.005)
+        assert np.nanmedian(found.coulombic_efficiency) == pytest.approx(0.99, abs=0.01)
+        assert found.c_rate == pytest.approx(np.full(168, 1.0), abs=0.02)  # 2 A of a cell of 2 Ah
+
+    @pytest.mark.parametrize(
+        ("cell", "incomplete"),
+        [("B0049", [1, 5, 17]), ("B0045", [20, 66]), ("B0027", [])],
+    )
+    def test_nasa_discharges_that_were_broken_off_are_unknown(self, nasa, cell, incomplete):
+        # B0049: 1 is of an uncharged cell, 5 a spike of 2.4 Ah after a charge of 38 Ah, 17 ends at 3.45 V
+        found = cycle_scalars(read(nasa(cell)))
+        assert (np.flatnonzero(~found.complete) + 1).tolist() == incomplete
+        assert np.isnan(found.capacity_ah[~found.complete]).all()
