@@ -98,7 +98,9 @@ def cycle_scalars(recording: Recording, nominal_capacity_ah: float | None = None
         complete = np.isfinite(capacity)
         return CycleScalars(
             capacity_ah=capacity,
-            charge_capacity_ah=_known(measured.charge_capacity_ah),
+            charge_capacity_ah=_known(
+                _plausible(_recorded(recording, "recorded_charge_ah"), measured.charge_capacity_ah)
+            ),
             energy_wh=_known(measured.energy_wh),
             charge_energy_wh=_known(measured.charge_energy_wh),
             coulombic_efficiency=np.where(complete, _efficiency(measured), np.nan),
@@ -133,9 +135,7 @@ def _believed(
     end (NASA's B0045, cycle 20). What lies outside `SMALLEST_SHARE` to `LARGEST_SHARE` of the nominal capacity was
     broken off, or the record is wrong.
     """
-    share = recorded_ah / measured.drawn_ah
-    agree = (share >= SMALLEST_RECORDED) & (share <= LARGEST_RECORDED)
-    capacity = np.where(agree | np.isnan(measured.drawn_ah), recorded_ah, measured.drawn_ah)
+    capacity = _plausible(recorded_ah, measured.drawn_ah)
     believed = np.isfinite(capacity) & (capacity > SMALLEST_AH) & ~(recorded_ah <= 0)
     if nominal_capacity_ah is not None:
         believed &= capacity >= SMALLEST_SHARE * nominal_capacity_ah
@@ -143,6 +143,13 @@ def _believed(
     capacity = np.where(believed, capacity, np.nan)
     discharges = Discharges(capacity, measured.start_v, measured.end_v)
     return np.where(whole(discharges, recording.discharge_cut_off_v, nominal_capacity_ah), capacity, np.nan)
+
+
+def _plausible(recorded_ah: Floats, integrated_ah: Floats) -> Floats:
+    """The recorded charge (N,) where it agrees with the integrated one, or is all there is; else the integrated one."""
+    share = recorded_ah / integrated_ah
+    agree = (share >= SMALLEST_RECORDED) & (share <= LARGEST_RECORDED)
+    return np.where(agree | np.isnan(integrated_ah), recorded_ah, integrated_ah)
 
 
 def _efficiency(measured: _Measured) -> Floats:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 SAMPLE_COLUMNS = ("time_s", "voltage_v", "current_a", "temperature_c")
-FACTS = ("index", "recorded_capacity_ah", "recorded_resistance_ohm")
+FACTS = ("index", "recorded_capacity_ah", "recorded_charge_ah", "recorded_resistance_ohm")
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +29,7 @@ class Cycle:
     current_a: Floats  # + charge, - discharge
     temperature_c: Floats
     recorded_capacity_ah: float | None = None  # as the file says it, plausible or not
+    recorded_charge_ah: float | None = None  # of the charge, likewise
     recorded_resistance_ohm: float | None = None  # likewise
 
     def __post_init__(self) -> None:

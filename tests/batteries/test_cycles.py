@@ -180,6 +180,13 @@ class TestOtherScalars:
         assert scalars(part)["charge_capacity_ah"] == pytest.approx(1 / 3, rel=0.06)
         assert np.isnan(scalars(part)["coulombic_efficiency"])
 
+    @pytest.mark.parametrize(("recorded_ah", "believed_ah"), [(1.9, 1.9), (0.9, 2.0), (2.5, 2.0), (np.nan, 2.0)])
+    def test_a_recorded_charge_counts_where_it_agrees_with_the_integrated_one(
+        self, make_cycle, recorded_ah, believed_ah
+    ):
+        found = scalars(replace(make_cycle(), recorded_charge_ah=recorded_ah))
+        assert found["charge_capacity_ah"] == pytest.approx(believed_ah)
+
     def test_every_scalar_has_a_unit_and_one_value_a_cycle(self, make_cycle):
         found = cycle_scalars(recording(make_cycle(), make_cycle()))
         assert list(found.columns()) == list(SCALARS)

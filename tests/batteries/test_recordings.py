@@ -38,6 +38,7 @@ class TestCycle:
         assert cycle(voltage_v=unknown) != cycle()
         assert cycle() != cycle(recorded_capacity_ah=1.0)
         assert cycle() != cycle(recorded_resistance_ohm=0.05)
+        assert cycle() != cycle(recorded_charge_ah=1.0)
 
 
 class TestRecording:
