@@ -1,15 +1,11 @@
 """The DVC repository of the data set: ``.dvc/``, ``data.dvc`` and the cache, in ``settings.home``.
 
-DVC takes half a second to import, so it is imported where it is needed. Its objects lie in ``.dvc/cache/files/md5``,
-named by their hash; a directory is an object too, a JSON list of names and hashes. They are read here without DVC.
+DVC takes half a second to import, so it is imported where it is needed.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import orjson
 
 from store import files
 from store.settings import Settings
@@ -27,12 +23,8 @@ CONFIG = """\
 ['remote "local"']
     url = ../var/dvc-remote
 """
-DVC_IGNORES = f"/data/{files.INCOMING}\n"
+DVC_IGNORES = f"/data/{files.INCOMING}\n/var\n/.venv\n"  # DVC looks for its pointers everywhere else
 GIT_IGNORES = "/config.local\n/tmp\n/cache\n"
-
-
-class MissingObject(LookupError):
-    """Neither the cache nor the remote has bytes that a data version needs."""
 
 
 def prepare(settings: Settings) -> None:
@@ -49,10 +41,6 @@ def prepare(settings: Settings) -> None:
     ):
         if not path.exists():
             path.write_text(content)
-
-
-class PushFailed(Exception):
-    """A data version could not be copied to the remote."""
 
 
 @contextmanager
@@ -83,46 +71,3 @@ def choose_remote(repo: "Repo", url: str | None) -> None:
             return
         config.setdefault("core", {})["remote"] = SHARED
         config.setdefault("remote", {}).setdefault(SHARED, {})["url"] = url
-
-
-def cached(settings: Settings, md5: str) -> Path:
-    """Where the cache keeps the bytes with this hash."""
-    return settings.home / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]
-
-
-def listing(settings: Settings, dvc_hash: str) -> dict[str, str]:
-    """Name below ``data/`` → hash of every file of a version. Pulls it when needed; raises MissingObject."""
-    fetch(settings, {dvc_hash})
-    return {entry["relpath"]: entry["md5"] for entry in orjson.loads(cached(settings, dvc_hash).read_bytes())}
-
-
-def fetch(settings: Settings, hashes: set[str]) -> None:
-    """See to it that the cache has these objects: pull what it lacks. Raises MissingObject."""
-    lacking = not_cached(settings, hashes)
-    if not lacking:
-        return
-    with opened(settings) as repo:
-        repo.cloud.pull(hash_infos(lacking))
-    lost = not_cached(settings, lacking)
-    if lost:
-        raise MissingObject(f"neither the cache nor the remote has {', '.join(sorted(lost)[:3])}")
-
-
-def push(settings: Settings, hashes: set[str]) -> None:
-    """Copy these objects from the cache to the remote. Raises PushFailed, or what the remote's client raises."""
-    with opened(settings) as repo:
-        result = repo.cloud.push(hash_infos(hashes))
-    if result.failed:
-        raise PushFailed(f"{len(result.failed)} objects could not be copied to the remote")
-
-
-def not_cached(settings: Settings, hashes: set[str]) -> set[str]:
-    """Those that the cache does not have."""
-    return {md5 for md5 in hashes if not cached(settings, md5).is_file()}
-
-
-def hash_infos(hashes: set[str]) -> list[Any]:
-    """Hashes as DVC takes them."""
-    from dvc_data.hashfile.hash_info import HashInfo
-
-    return [HashInfo("md5", md5) for md5 in sorted(hashes)]

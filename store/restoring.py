@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from store import data_versions, descriptions, files
 from store.changes import settle
 from store.cycle_rows import cycle_rows
-from store.dvc_repository import cached, fetch, listing
+from store.dvc_objects import cached, fetch, listing
 from store.imports import insert_cycles
 from store.session import reading, transaction
 from store.settings import get_settings

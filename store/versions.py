@@ -1,24 +1,30 @@
 """Data versions: every state of ``data/`` that was versioned stays restorable, and a training job is pinned to one."""
 
+import contextlib
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select, update
 
 from batteries.features import FEATURE_VERSION
 from store import data_versions, files
 from store.changes import refresh_features
-from store.dvc_repository import cached, fetch, listing, opened
-from store.dvc_repository import push as push_objects
+from store.dvc_objects import add_files, cached, fetch, listing
+from store.dvc_repository import opened
+from store.remotes import push_versions
 from store.session import reading, transaction
 from store.settings import get_settings
-from store.tables import Battery, DataVersion, utc_now
+from store.tables import Battery, DataVersion
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
 
 log = logging.getLogger(__name__)
 
 LOCK_NAME = "versions.lock"
-PUSH_LOCK_NAME = "push.lock"
 
 
 @dataclass(frozen=True)
@@ -41,8 +47,7 @@ def version_everything(*, push: bool = True) -> DataVersion | None:
         refresh_stale_features()
         version = snapshot()
     if push:
-        with files.locked(settings.var / PUSH_LOCK_NAME, exclusive=True):
-            push_versions()
+        push_versions()
     if version is None:
         return None
     with reading() as session:
@@ -62,26 +67,42 @@ def refresh_stale_features() -> None:
 
 def snapshot() -> DataVersion | None:
     """Add ``data/`` to the cache and record the version, while no upload, change or removal is half done."""
-    add_ahead()
-    with files.still(get_settings().var):
-        return record_still()
-
-
-def add_ahead() -> None:
-    """Hash and copy what is new while uploads go on, so that they wait for little when it counts."""
-    if nothing_yet():
-        return
-    try:
-        add()
-    except FileNotFoundError as error:
-        log.info("%s went away while it was versioned; looking again", error.filename)
-
-
-def record_still() -> DataVersion | None:
-    """Record the state of ``data/`` and stamp every battery with it; the caller is in ``files.still``."""
     if nothing_yet():
         return None
-    added = add()
+    with opened(get_settings()) as repo:
+        add_ahead(repo)
+        with files.still(get_settings().var):
+            return record(repo)
+
+
+def record_still() -> DataVersion:
+    """Record the state of ``data/`` and stamp every battery with it; the caller is in ``files.still``."""
+    with opened(get_settings()) as repo:
+        return record(repo)
+
+
+def add_ahead(repo: "Repo") -> None:
+    """Hash and copy what is new while uploads go on, so that they wait for little when it counts.
+
+    What changes or goes meanwhile does not matter: links keep the bytes as they were, since changes are renames.
+    """
+    settings = get_settings()
+    with reading() as session:
+        unversioned = session.scalars(select(Battery.id).where(Battery.data_version_id.is_(None))).all()
+    with files.incoming(settings.data) as folder:
+        links: dict[Path, Path] = {}
+        for battery_id in unversioned:
+            for kind, place in files.paths(settings.data, battery_id).items():
+                link = folder / f"{battery_id}.{kind}"
+                with contextlib.suppress(OSError):  # gone, or no links here: the look that counts sees what there is
+                    os.link(place, link)
+                    links[place] = link
+        add_files(repo, links)
+
+
+def record(repo: "Repo") -> DataVersion:
+    """``dvc add data``, the version's row and the stamps; the caller is in ``files.still``."""
+    added = add(repo)
     with transaction() as session:
         count = session.scalar(select(func.count()).select_from(Battery)) or 0
         version = data_versions.record(session, added.dvc_hash, count, added.size_bytes)
@@ -96,27 +117,11 @@ def nothing_yet() -> bool:
         return data_versions.newest(session) is None and not session.scalar(select(func.count()).select_from(Battery))
 
 
-def push_versions() -> None:
-    """Copy every version that is on this machine alone to the remote, with the bytes that no version there has."""
-    settings = get_settings()
-    with reading() as session:
-        versions = session.scalars(select(DataVersion).order_by(DataVersion.seen_at)).all()
-    there = [version for version in versions if version.pushed_at is not None]
-    known = set(listing(settings, there[-1].dvc_hash).values()) if there else set()
-    for version in versions:
-        if version.pushed_at is None:
-            push_objects(settings, {version.dvc_hash, *listing(settings, version.dvc_hash).values()} - known)
-            with transaction() as session:
-                session.get_one(DataVersion, version.id).pushed_at = utc_now()
-
-
-def add() -> Added:
+def add(repo: "Repo") -> Added:
     """``dvc add data``. The workspace's files stay what they are: they are copied to the cache, not linked to it."""
-    settings = get_settings()
-    with opened(settings) as repo:
-        [stage] = repo.add([str(settings.data)], relink=False)
-        [out] = stage.outs
-        return Added(dvc_hash=out.hash_info.value, size_bytes=out.meta.size or 0)
+    [stage] = repo.add([str(get_settings().data)], relink=False)
+    [out] = stage.outs
+    return Added(dvc_hash=out.hash_info.value, size_bytes=out.meta.size or 0)
 
 
 def materialise(dvc_hash: str, battery_ids: list[int], into: Path) -> None:

@@ -14,10 +14,11 @@ import psycopg
 import pytest
 
 from batteries.samples import synthetic_cell, write_mat
-from store import imports, migrations, session
+from store import batteries, data_versions, imports, migrations, session
 from store.descriptions import Description
 from store.settings import Settings, get_settings
-from store.tables import Battery
+from store.tables import Battery, DataVersion
+from store.versions import version_everything
 
 UNPRIVILEGED = 65534  # nobody: PostgreSQL does not run as root
 START_S = 30
@@ -167,3 +168,37 @@ def tree() -> Callable[[Path], list[str]]:
         return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
     return names
+
+
+@pytest.fixture
+def version_now() -> Callable[[], DataVersion]:
+    """Version everything, of which there is something."""
+
+    def do() -> DataVersion:
+        version = version_everything()
+        assert version is not None
+        return version
+
+    return do
+
+
+@pytest.fixture
+def stamps() -> Callable[[], dict[int, int | None]]:
+    """The data version of every battery, by id."""
+
+    def read() -> dict[int, int | None]:
+        with session.reading() as opened:
+            return {battery.id: battery.data_version_id for battery in opened.scalars(batteries.listing())}
+
+    return read
+
+
+@pytest.fixture
+def behind() -> Callable[[], bool]:
+    """Whether something is left to version or to push."""
+
+    def ask() -> bool:
+        with session.reading() as opened:
+            return data_versions.is_behind(opened)
+
+    return ask

@@ -1,3 +1,4 @@
+import hashlib
 import os
 import shutil
 import stat
@@ -8,10 +9,11 @@ import threading
 import pytest
 from sqlalchemy import select
 
-from store import batteries, data_versions, files, histories, recordings, versions
+from store import files, histories, recordings, remotes, versions
 from store.changes import delete_battery, update_battery
 from store.descriptions import to_json
-from store.dvc_repository import CONFIG, DVC_IGNORES, MissingObject, PushFailed, cached, listing, prepare
+from store.dvc_objects import MissingObject, PushFailed, cached, listing, not_cached, objects_of, on_remote
+from store.dvc_repository import CONFIG, DVC_IGNORES, prepare
 from store.session import reading
 from store.settings import CHECKOUT, get_settings
 from store.tables import Battery, DataVersion
@@ -20,28 +22,12 @@ from store.versions import materialise, version_everything
 END_OF_LIFE = 0.8
 
 
-def stamps() -> dict[int, int | None]:
-    with reading() as session:
-        return {battery.id: battery.data_version_id for battery in session.scalars(batteries.listing())}
-
-
-def behind() -> bool:
-    with reading() as session:
-        return data_versions.is_behind(session)
-
-
-def version_now() -> DataVersion:
-    version = version_everything()
-    assert version is not None
-    return version
-
-
 @pytest.mark.usefixtures("database")
 class TestVersionEverything:
     def test_of_nothing_is_none(self):
         assert version_everything() is None
 
-    def test_holds_every_file_and_stamps_every_battery(self, database, upload, tree):
+    def test_holds_every_file_and_stamps_every_battery(self, database, upload, tree, stamps, behind, version_now):
         upload()
         upload()
         version = version_now()
@@ -53,18 +39,18 @@ class TestVersionEverything:
         assert version.pushed_at is not None
         assert not behind()
 
-    def test_leaves_the_workspace_as_it_is(self, database, upload):
+    def test_leaves_the_workspace_as_it_is(self, database, upload, version_now):
         upload()
         before = {path: path.stat() for path in files.paths(database.data, 1).values()}
         version_now()
         assert {path: path.stat().st_ino for path in before} == {path: s.st_ino for path, s in before.items()}
         assert {path: path.stat().st_mode for path in before} == {path: s.st_mode for path, s in before.items()}
 
-    def test_of_the_same_state_is_the_same_version(self, upload):
+    def test_of_the_same_state_is_the_same_version(self, upload, version_now):
         upload()
         assert version_now().id == version_now().id
 
-    def test_sees_changes_and_removals(self, upload):
+    def test_sees_changes_and_removals(self, upload, stamps, behind, version_now):
         upload()
         upload()
         first = version_now()
@@ -79,7 +65,29 @@ class TestVersionEverything:
         delete_battery(1)
         assert version_now().battery_count == 0
 
-    def test_leaves_out_uploads_on_their_way(self, database, upload):
+    def test_what_changes_while_it_is_copied_ahead_is_kept_as_it_was_and_as_it_is(
+        self, database, upload, version_now, monkeypatch
+    ):
+        upload()
+        before = files.paths(database.data, 1)["cycles"].read_bytes()
+        real, ahead = versions.add_files, []
+
+        def add_files(repo, places):
+            update_battery(1, nominal_capacity=2.0)
+            ahead.extend(places)
+            real(repo, places)
+
+        monkeypatch.setattr(versions, "add_files", add_files)
+        version = version_now()
+        after = files.paths(database.data, 1)["cycles"].read_bytes()
+        assert len(ahead) == 3
+        assert before != after
+        for content in (before, after):
+            md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+            assert cached(database, md5).read_bytes() == content
+        assert listing(database, version.dvc_hash)["cycles/1.parquet"] == md5
+
+    def test_leaves_out_uploads_on_their_way(self, database, upload, version_now):
         upload()
         with files.incoming(database.data) as folder:
             (folder / "received").write_bytes(b"half a file")
@@ -89,14 +97,14 @@ class TestVersionEverything:
 
 @pytest.mark.usefixtures("home")
 class TestPush:
-    def test_puts_every_byte_on_the_remote(self, home, upload):
+    def test_puts_every_byte_on_the_remote(self, home, upload, version_now):
         upload()
         version = version_now()
         remote = home.var / "dvc-remote" / "files" / "md5"
         for md5 in {version.dvc_hash, *listing(home, version.dvc_hash).values()}:
             assert (remote / md5[:2] / md5[2:]).read_bytes() == cached(home, md5).read_bytes()
 
-    def test_a_version_kept_here_is_pushed_with_the_next(self, home, upload):
+    def test_a_version_kept_here_is_pushed_with_the_next(self, home, upload, behind, version_now):
         upload()
         first = version_everything(push=False)
         assert first.pushed_at is None
@@ -108,7 +116,7 @@ class TestPush:
         with reading() as session:
             assert [v.pushed_at is None for v in session.scalars(select(DataVersion))] == [False, False]
 
-    def test_one_that_fails_raises_and_is_made_up_for(self, home, upload):
+    def test_one_that_fails_raises_and_is_made_up_for(self, home, upload, stamps, behind, version_now):
         upload()
         prepare(home)
         in_the_way = home.var / "dvc-remote" / "files"
@@ -121,7 +129,7 @@ class TestPush:
         assert version_now().pushed_at is not None
         assert not behind()
 
-    def test_goes_to_the_remote_of_the_settings(self, home, upload, tmp_path, monkeypatch):
+    def test_goes_to_the_remote_of_the_settings(self, home, upload, tmp_path, monkeypatch, version_now):
         upload()
         monkeypatch.setenv("BATTERY_DVC_REMOTE", str(tmp_path / "elsewhere"))
         get_settings.cache_clear()
@@ -134,16 +142,46 @@ class TestPush:
         second = version_now()
         assert (home.var / "dvc-remote" / "files" / "md5" / second.dvc_hash[:2] / second.dvc_hash[2:]).is_file()
 
-    def test_under_way_keeps_no_training_job_waiting(self, upload, monkeypatch):
+    def test_to_another_remote_than_before_is_complete_there(self, home, upload, tmp_path, monkeypatch, version_now):
+        """Both versions hold the first battery: its bytes must not be taken for pushed."""
         upload()
-        real, pushing, go_on = versions.push_objects, threading.Event(), threading.Event()
+        first = version_now()
+        monkeypatch.setenv("BATTERY_DVC_REMOTE", str(tmp_path / "elsewhere"))
+        get_settings.cache_clear()
+        upload()
+        second = version_now()
+        shutil.rmtree(home.home / ".dvc" / "cache")
+        for version in (first, second):
+            remotes.pull([version.dvc_hash])
+            assert not_cached(home, objects_of(home, version.dvc_hash)) == set()
+
+    def test_one_version_that_nobody_has_any_more_is_said(self, home, upload, version_now):
+        upload()
+        first = version_everything(push=False)
+        cached(home, listing(home, first.dvc_hash)["raw/1.mat"]).unlink()
+        with pytest.raises(MissingObject, match=listing(home, first.dvc_hash)["raw/1.mat"]):
+            remotes.push_everything()
+
+    def test_of_everything_makes_up_for_what_the_remote_lost(self, home, upload, version_now):
+        upload()
+        version = version_now()
+        lost = listing(home, version.dvc_hash)["cycles/1.parquet"]
+        (home.var / "dvc-remote" / "files" / "md5" / lost[:2] / lost[2:]).unlink()
+        seen = []
+        remotes.push_everything(lambda done, total: seen.append((done, total)))
+        assert on_remote(home, {lost}) == {lost}
+        assert seen[-1] == (1, 1)
+
+    def test_under_way_keeps_no_training_job_waiting(self, upload, monkeypatch, version_now):
+        upload()
+        real, pushing, go_on = remotes.push_objects, threading.Event(), threading.Event()
 
         def push(*arguments):
             pushing.set()
             assert go_on.wait(30)
             real(*arguments)
 
-        monkeypatch.setattr(versions, "push_objects", push)
+        monkeypatch.setattr(remotes, "push_objects", push)
         pushes = threading.Thread(target=version_everything)
         pushes.start()
         try:
@@ -162,7 +200,7 @@ class TestPush:
 
 @pytest.mark.usefixtures("home")
 class TestAtOnce:
-    def test_six_processes_all_succeed(self, home, upload):
+    def test_six_processes_all_succeed(self, home, upload, version_now):
         for _ in range(3):
             upload()
         code = "from store import versions; print(versions.version_everything().dvc_hash)"
@@ -181,27 +219,26 @@ class TestAtOnce:
         assert [status for *_, status in endings] == [0] * 6, endings
         assert {output for output, *_ in endings} == {f"{version_now().dvc_hash}\n"}
 
-    def test_a_change_between_the_look_and_the_stamp_waits(self, home, upload, monkeypatch):
+    def test_a_change_between_the_look_and_the_stamp_waits(self, home, upload, monkeypatch, stamps, version_now):
         upload()
         real, looks = versions.add, []
         changing = threading.Thread(target=update_battery, args=(1,), kwargs={"chemistry": "LFP"})
 
-        def add() -> versions.Added:
-            added = real()
+        def add(repo) -> versions.Added:
+            added = real(repo)
             looks.append(added)
-            if len(looks) == 2:  # the one that counts
-                changing.start()
-                changing.join(1.0)  # it must not get through meanwhile
+            changing.start()
+            changing.join(1.0)  # it must not get through meanwhile
             return added
 
         monkeypatch.setattr(versions, "add", add)
         version_now()
         changing.join()
-        assert len(looks) == 2
+        assert len(looks) == 1
         assert stamps() == {1: None}
         assert check_stamps(home) == []
 
-    def test_a_stamp_always_tells_the_truth(self, home, upload):
+    def test_a_stamp_always_tells_the_truth(self, home, upload, behind, version_now):
         """While batteries come, change and go, whoever is stamped is in that version as it was stamped."""
         over = threading.Event()
         lies: list[str] = []
@@ -245,7 +282,7 @@ def check_stamps(home) -> list[str]:
 
 @pytest.mark.usefixtures("home")
 class TestMaterialise:
-    def test_trains_to_the_same_history_whatever_happens_later(self, home, upload, tmp_path):
+    def test_trains_to_the_same_history_whatever_happens_later(self, home, upload, tmp_path, version_now):
         upload(nominal_capacity=1.1)
         upload()
         before = [histories.history(home.data, number, END_OF_LIFE) for number in (1, 2)]
@@ -263,7 +300,7 @@ class TestMaterialise:
                 now.cell,
             )
 
-    def test_copies_nothing_and_can_change_nothing(self, home, upload, tmp_path):
+    def test_copies_nothing_and_can_change_nothing(self, home, upload, tmp_path, version_now):
         upload()
         materialise(version_now().dvc_hash, [1], tmp_path / "pinned")
         link = recordings.path_of(tmp_path / "pinned", 1)
@@ -271,20 +308,41 @@ class TestMaterialise:
         assert stat.S_IMODE(link.stat().st_mode) & 0o222 == 0
         assert stat.S_IMODE((home.home / ".dvc" / "cache").stat().st_mode) == 0o700
 
-    def test_pulls_what_this_machine_does_not_have(self, home, upload, tmp_path):
+    def test_pulls_what_this_machine_does_not_have(self, home, upload, tmp_path, version_now):
         upload()
         pinned = version_now()
         shutil.rmtree(home.home / ".dvc" / "cache")
         materialise(pinned.dvc_hash, [1], tmp_path / "pinned")
         assert len(histories.history(tmp_path / "pinned", 1, END_OF_LIFE)) == 30
 
-    def test_refuses_batteries_that_were_not_there(self, upload, tmp_path):
+    def test_believes_no_bytes_that_were_damaged_on_the_remote(self, home, upload, tmp_path, version_now):
+        upload()
+        pinned = version_now()
+        md5 = listing(home, pinned.dvc_hash)["cycles/1.parquet"]
+        shutil.rmtree(home.home / ".dvc" / "cache")
+        damaged = home.var / "dvc-remote" / "files" / "md5" / md5[:2] / md5[2:]
+        damaged.chmod(0o644)
+        damaged.write_bytes(damaged.read_bytes()[:-1])
+        with pytest.raises(MissingObject, match=md5):
+            materialise(pinned.dvc_hash, [1], tmp_path / "pinned")
+
+    def test_believes_no_half_copied_bytes_in_the_cache(self, home, upload, tmp_path, version_now):
+        """What a killed pull may have left: DVC protects only what is whole."""
+        upload()
+        pinned = version_now()
+        torn = cached(home, listing(home, pinned.dvc_hash)["cycles/1.parquet"])
+        torn.chmod(0o644)
+        torn.write_bytes(torn.read_bytes()[:100])
+        materialise(pinned.dvc_hash, [1], tmp_path / "pinned")
+        assert len(histories.history(tmp_path / "pinned", 1, END_OF_LIFE)) == 30
+
+    def test_refuses_batteries_that_were_not_there(self, upload, tmp_path, version_now):
         upload()
         pinned = version_now()
         with pytest.raises(LookupError, match="cycles/7"):
             materialise(pinned.dvc_hash, [1, 7], tmp_path / "pinned")
 
-    def test_says_which_version_nobody_has(self, upload, tmp_path):
+    def test_says_which_version_nobody_has(self, upload, tmp_path, version_now):
         upload()
         version_now()
         with pytest.raises(MissingObject, match="0123456789abcdef"):
@@ -296,13 +354,23 @@ class TestCheckout:
         assert (CHECKOUT / ".dvc" / "config").read_text() == CONFIG
         assert (CHECKOUT / ".dvcignore").read_text() == DVC_IGNORES
 
-    def test_points_to_an_empty_data_set_of_the_same_form(self, bare_home):
-        prepare(bare_home)
-        added = versions.add()
-        committed = subprocess.run(
-            ["git", "show", "HEAD:data.dvc"], cwd=CHECKOUT, capture_output=True, text=True, check=False
-        )
-        if committed.returncode:
+    def test_stays_clean_in_use(self):
+        """Where the checkout is the home, nothing that use writes is git's to show."""
+        if not (CHECKOUT / ".git").exists():
             pytest.skip("not a git checkout")
-        assert committed.stdout == (bare_home.home / "data.dvc").read_text()
-        assert added.size_bytes == 0
+        written = [
+            "data.dvc",
+            "data/raw/1.mat",
+            "var/battery.db",
+            ".dvc/cache/files",
+            ".dvc/tmp/lock",
+            ".dvc/config.local",
+        ]
+        shown = subprocess.run(
+            ["git", "check-ignore", "--no-index", *written], cwd=CHECKOUT, capture_output=True, text=True, check=False
+        )
+        assert shown.stdout.split() == written
+        tracked = subprocess.run(
+            ["git", "ls-files", *written], cwd=CHECKOUT, capture_output=True, text=True, check=True
+        )
+        assert tracked.stdout == ""

@@ -1,0 +1,70 @@
+"""Data versions on their way to and from the remote of the settings."""
+
+from sqlalchemy import select, update
+
+from store import files
+from store.dvc_objects import Progress, fetch, listing, objects_of, silent
+from store.dvc_objects import push as push_objects
+from store.session import reading, transaction
+from store.settings import Settings, get_settings
+from store.tables import DataVersion, utc_now
+
+LOCK_NAME = "push.lock"
+
+
+def push_versions() -> None:
+    """Copy every version that is on this machine alone to the remote, with the bytes that no version there has.
+
+    One at a time. Raises PushFailed, MissingObject, or what the remote's client raises.
+    """
+    settings = get_settings()
+    with files.locked(settings.var / LOCK_NAME, exclusive=True):
+        notice_another_remote(settings)
+        with reading() as session:
+            versions = session.scalars(select(DataVersion).order_by(DataVersion.seen_at)).all()
+        there = [version for version in versions if version.pushed_at is not None]
+        known = set(listing(settings, there[-1].dvc_hash).values()) if there else set()
+        for version in versions:
+            if version.pushed_at is None:
+                wanted = objects_of(settings, version.dvc_hash)
+                push_objects(settings, wanted - known)
+                known |= wanted
+                mark_pushed(version.id)
+
+
+def push_everything(progress: Progress = silent) -> None:
+    """Copy to the remote whatever it lacks of any version, also of those that it had once. Raises as above."""
+    settings = get_settings()
+    with files.locked(settings.var / LOCK_NAME, exclusive=True):
+        notice_another_remote(settings)
+        with reading() as session:
+            versions = session.scalars(select(DataVersion)).all()
+        objects = {version.id: objects_of(settings, version.dvc_hash) for version in versions}
+        if objects:
+            push_objects(settings, set().union(*objects.values()), progress)
+        for version in versions:
+            if version.pushed_at is None:
+                mark_pushed(version.id)
+
+
+def pull(hashes: list[str], progress: Progress = silent) -> None:
+    """See to it that the cache has all of these versions. Raises MissingObject."""
+    settings = get_settings()
+    wanted = set().union(*(objects_of(settings, dvc_hash) for dvc_hash in hashes))
+    fetch(settings, wanted, progress)
+
+
+def mark_pushed(version_id: int) -> None:
+    """The remote has this version now."""
+    with transaction() as session:
+        session.get_one(DataVersion, version_id).pushed_at = utc_now()
+
+
+def notice_another_remote(settings: Settings) -> None:
+    """When the settings name another remote than at the last push, it has no version yet."""
+    note = files.private_folder(settings.var / "dvc") / "pushed-to"
+    remote = settings.dvc_remote or "the folder in var"
+    if note.exists() and note.read_text() != remote:
+        with transaction() as session:
+            session.execute(update(DataVersion).values(pushed_at=None))
+    note.write_text(remote)
