@@ -1,6 +1,7 @@
 """Whose a training job is: one process at a time, and only while the job is not over."""
 
 import fcntl
+import math
 import shutil
 import time
 from collections.abc import Iterator
@@ -8,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+
+from sqlalchemy.orm import Session
 
 from models.hyperparameters import HYPERPARAMETERS, Hyperparameters
 from store import jobs
@@ -28,6 +31,7 @@ class Claim:
     hyperparameters: Hyperparameters
     created_at: datetime
     epochs_told: int  # by an earlier process that did not get to the end
+    best_val_loss: float  # of those epochs; infinity when there were none
     mlflow_run_id: str | None
 
 
@@ -52,8 +56,16 @@ def claim(job_id: int, flow_run_id: str | None = None) -> Claim | None:
             hyperparameters=HYPERPARAMETERS[job.algorithm](**job.hyperparams),
             created_at=job.created_at,
             epochs_told=job.current_epoch,
+            best_val_loss=best_val_loss(session, job_id),
             mlflow_run_id=job.mlflow_run_id,
         )
+
+
+def best_val_loss(session: Session, job_id: int) -> float:
+    """Smallest validation loss that the job told of so far; infinity before its first epoch."""
+    told = jobs.newest_progress(session, job_id)
+    known = None if told is None else told.payload.get("best_val_loss")
+    return math.inf if known is None else float(known)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """A job's events as training goes on: what clients follow, and how training learns that it was stopped."""
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -24,33 +25,47 @@ class JobObserver:
         epochs_told: int,
         on_epoch: Callable[[Epoch], None],
         clock: Callable[[], float] = time.monotonic,
+        best_val_loss: float = math.inf,
     ) -> None:
         self.job_id, self.epochs_told, self.on_epoch, self.clock = job_id, epochs_told, on_epoch, clock
+        self.best_val_loss = best_val_loss  # of the epochs that an earlier process told of
         self._live, self._asked_at = True, float("-inf")
+        self._first: tuple[int, float] | None = None  # epoch told first by this process, and when
 
     def log(self, level: Level, message: str) -> None:
         """Write a line of the job's log."""
         logger.log(logging.getLevelNamesMapping()[level.upper()], message)
-        self._append("log", {"level": level.upper(), "message": message})
+        self._append(("log", {"level": level.upper(), "message": message}))
 
     def epoch(self, epoch: Epoch) -> None:
-        """Tell of an epoch that is over. After a resume, epochs that were told before are not told again."""
+        """Tell of an epoch that is over. After a resume, epochs that were told before are not told again.
+
+        One write: the message, and the line of the log that says the same.
+        """
         if epoch.epoch <= self.epochs_told:
             return
         self.epochs_told = epoch.epoch
-        self._append(
-            "progress",
-            {
-                "progress": epoch.epoch / epoch.total,
-                "current_epoch": epoch.epoch,
-                "total_epochs": epoch.total,
-                "current_loss": epoch.train_loss,
-                "train_loss": epoch.train_loss,
-                "val_loss": epoch.val_loss,
-                "epoch_seconds": epoch.seconds,
-            },
-        )
+        self.best_val_loss = min(self.best_val_loss, epoch.val_loss)
+        progress = {
+            "progress": epoch.epoch / epoch.total,
+            "current_epoch": epoch.epoch,
+            "total_epochs": epoch.total,
+            "current_loss": epoch.train_loss,
+            "train_loss": epoch.train_loss,
+            "val_loss": epoch.val_loss,
+            "best_val_loss": self.best_val_loss,
+            "epoch_seconds": epoch.seconds,
+            "eta_seconds": self._seconds_left(epoch),
+        }
+        self._append(("progress", progress), ("log", {"level": "INFO", "message": line(epoch)}))
         self.on_epoch(epoch)
+
+    def _seconds_left(self, epoch: Epoch) -> float:
+        """Until the last epoch, as fast as this process went so far, with all that happens between epochs."""
+        now = self.clock()
+        first, began = self._first = self._first or (epoch.epoch, now)
+        pace = (now - began) / (epoch.epoch - first) if epoch.epoch > first else epoch.seconds
+        return pace * (epoch.total - epoch.epoch)
 
     def should_stop(self) -> bool:
         """Whether the job is over or gone; asks the database at most every ``ASK_EVERY_S``."""
@@ -60,7 +75,14 @@ class JobObserver:
                 self._live = jobs.is_live(session, self.job_id)
         return not self._live
 
-    def _append(self, kind: EventType, payload: dict[str, Any]) -> None:
+    def _append(self, *events: tuple[EventType, dict[str, Any]]) -> None:
         with transaction() as session:
-            if jobs.append_event(session, self.job_id, kind, payload) == 0:
-                self._live = False
+            for kind, payload in events:
+                if jobs.append_event(session, self.job_id, kind, payload) == 0:
+                    self._live = False
+
+
+def line(epoch: Epoch) -> str:
+    """An epoch as a line of the log."""
+    losses = f"loss {epoch.train_loss:.4g}, validation {epoch.val_loss:.4g}"
+    return f"Epoch {epoch.epoch}/{epoch.total}: {losses} ({epoch.seconds:.2f} s)"

@@ -76,7 +76,7 @@ def run(job_id: int, step: Step = directly, flow_run_id: str | None = None) -> O
 def attempt(claim: Claim, step: Step) -> Outcome:
     """Run the steps and close the job by how they end."""
     publisher = Publisher(claim)
-    observer = JobObserver(claim.job_id, claim.epochs_told, publisher.tracking.epoch)
+    observer = JobObserver(claim.job_id, claim.epochs_told, publisher.tracking.epoch, best_val_loss=claim.best_val_loss)
     try:
         run_to_the_end(claim, observer, publisher, step)
         with undisturbed():
@@ -99,6 +99,7 @@ def run_to_the_end(claim: Claim, observer: JobObserver, publisher: Publisher, st
 
 def run_steps(claim: Claim, observer: JobObserver, publisher: Publisher, step: Step) -> None:
     """Everything between the claim and ``complete``."""
+    observer.log("info", opening(claim))
     pinned = step("pin data", lambda: pin_data(claim, observer))
     publisher.data_version = pinned.data_version
     fitted = step("train", lambda: fit(claim, pinned.histories, pinned.data_version, observer))
@@ -108,6 +109,13 @@ def run_steps(claim: Claim, observer: JobObserver, publisher: Publisher, step: S
     decision = step("promote", lambda: publisher.promote(published, fitted))
     observer.log("info", f"Registered as {published.name} {published.version}; {decision}")
     step("complete", lambda: publisher.complete(published, fitted))
+
+
+def opening(claim: Claim) -> str:
+    """The first line of the job's log, or of its part that another process goes on with."""
+    trained = "1 battery" if len(claim.battery_ids) == 1 else f"{len(claim.battery_ids)} batteries"
+    begun = f"{claim.algorithm} on {trained}, {claim.hyperparameters.epochs} epochs"
+    return f"Going on after epoch {claim.epochs_told}: {begun}" if claim.epochs_told else f"Starting: {begun}"
 
 
 def fit(claim: Claim, histories: "list[History]", data_version: str | None, observer: JobObserver) -> "Fitted":

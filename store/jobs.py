@@ -59,7 +59,8 @@ def append_event(session: Session, job_id: int, type: EventType, payload: dict[s
     Payloads are the WebSocket's messages without ``type``, ``job_id`` and ``timestamp``:
 
     - ``progress``: ``current_epoch, progress (0-1), total_epochs, current_loss``; any may be missing and is then taken
-      from the row, further keys are kept. After an epoch also ``train_loss`` and ``val_loss``: the metrics.
+      from the row, further keys are kept. After an epoch also ``train_loss`` and ``val_loss`` (the metrics),
+      ``best_val_loss``, ``epoch_seconds`` and ``eta_seconds``.
     - ``log``: ``level, message``.
     - ``complete``: ``model_id, final_metrics``. The job has succeeded.
     - ``error``: ``error_message``, and ``status`` ``failed`` (default) or ``stopped``.
@@ -171,6 +172,12 @@ def events_after(session: Session, job_id: int, seq: int = 0, limit: int = 500) 
     """Events that follow number ``seq``, in order."""
     query = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.seq > seq).order_by(JobEvent.seq)
     return list(session.scalars(query.limit(limit)))
+
+
+def newest_progress(session: Session, job_id: int) -> JobEvent | None:
+    """The last ``progress`` event, of which there is one once the job runs."""
+    of_job = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.type == "progress")
+    return session.scalar(of_job.order_by(JobEvent.seq.desc()).limit(1))
 
 
 def latest_seqs(session: Session, job_ids: Iterable[int]) -> dict[int, int]:

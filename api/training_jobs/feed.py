@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 from anyio.to_thread import run_sync
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from api.responses import iso
 from store import jobs
@@ -18,9 +19,10 @@ from store.tables import Job, JobEvent, utc_now
 
 log = logging.getLogger(__name__)
 POLL_S = 0.15
-EVENTS_A_POLL = 500
-WAITING_MESSAGES = 1000  # a client that lags further behind is dropped
+EVENTS_A_POLL = 500  # for one client
+WAITING_MESSAGES = 1000  # of one client; the rest waits in the database
 CLOSING = frozenset({"complete", "error"})
+OF_AN_EPOCH = ("best_val_loss", "epoch_seconds", "eta_seconds")
 
 
 class TooManyFollowers(Exception):
@@ -36,23 +38,29 @@ class Message:
     closes: bool
 
 
+Wanted = dict[int, set[int]]  # by job: after which events somebody waits for more
+Found = dict[int, dict[int, list[Message]] | None]  # by job and that event; None: the job is gone
+
+
 @dataclass(eq=False)
 class Follower:
-    """One client of one job. ``None`` in the queue: dropped, because it reads too slowly or the job is gone."""
+    """One client of one job. ``None`` in the queue: the job is gone."""
 
     job_id: int
     position: int = 0  # newest event that was queued
-    queue: "asyncio.Queue[Message | None]" = field(default_factory=lambda: asyncio.Queue(WAITING_MESSAGES + 1))
+    queue: "asyncio.Queue[Message | None]" = field(default_factory=asyncio.Queue)
 
-    def push(self, messages: Iterable[Message]) -> bool:
-        """Queue what is new; False when the client has fallen too far behind."""
+    @property
+    def has_room(self) -> bool:
+        """Whether more can be fetched for it: a client that reads slowly is not fed faster than it reads."""
+        return self.queue.qsize() + EVENTS_A_POLL <= WAITING_MESSAGES
+
+    def push(self, messages: Iterable[Message]) -> None:
+        """Queue what is new."""
         for message in messages:
             if message.seq > self.position:
-                if self.queue.qsize() >= WAITING_MESSAGES:
-                    return False
                 self.queue.put_nowait(message)
                 self.position = message.seq
-        return True
 
 
 class Feed:
@@ -95,36 +103,46 @@ class Feed:
         """Poll while somebody listens, until cancelled."""
         while True:
             await self._somebody.wait()
-            positions = {
-                job_id: min(follower.position for follower in followers)
-                for job_id, followers in self._followers.items()
-            }
             try:
-                found = await run_sync(new_messages, positions)
+                found = await run_sync(new_messages, self._wanted())
             except SQLAlchemyError:
                 log.exception("Events cannot be read; sockets wait")
             else:
                 self._deliver(found)
             await asyncio.sleep(POLL_S)
 
-    def _deliver(self, found: dict[int, list[Message] | None]) -> None:
-        for job_id, messages in found.items():
+    def _wanted(self) -> Wanted:
+        """Where clients stand: mostly all of a job at its newest event, one that catches up elsewhere."""
+        return {
+            job_id: {follower.position for follower in followers if follower.has_room}
+            for job_id, followers in self._followers.items()
+        }
+
+    def _deliver(self, found: Found) -> None:
+        for job_id, by_position in found.items():
             for follower in list(self._followers.get(job_id, ())):
-                if messages is None or not follower.push(messages):
+                if by_position is None:
                     follower.queue.put_nowait(None)
                     self.unfollow(follower)
+                else:
+                    follower.push(by_position.get(follower.position, ()))
 
 
-def new_messages(positions: dict[int, int]) -> dict[int, list[Message] | None]:
-    """Per job the next events after its position; None where the job is gone. Jobs without news are left out."""
+def new_messages(wanted: Wanted) -> Found:
+    """Per job and position the next events; None where the job is gone. Jobs without news are left out."""
     with reading() as session:
-        newest = jobs.latest_seqs(session, positions)
-        found: dict[int, list[Message] | None] = {job_id: None for job_id in positions if job_id not in newest}
+        newest = jobs.latest_seqs(session, wanted)
+        found: Found = {job_id: None for job_id in wanted if job_id not in newest}
         for job_id, seq in newest.items():
-            if seq > positions[job_id]:
-                events = jobs.events_after(session, job_id, positions[job_id], EVENTS_A_POLL)
-                found[job_id] = [message_of(event) for event in events]
+            behind = [position for position in wanted[job_id] if position < seq]
+            if behind:
+                found[job_id] = {position: messages_after(session, job_id, position) for position in behind}
         return found
+
+
+def messages_after(session: Session, job_id: int, position: int) -> list[Message]:
+    """The next events of a job as frames."""
+    return [message_of(event) for event in jobs.events_after(session, job_id, position, EVENTS_A_POLL)]
 
 
 def message_of(event: JobEvent) -> Message:
@@ -133,7 +151,7 @@ def message_of(event: JobEvent) -> Message:
     return Message(event.seq, encoded({**head, **event.payload, "seq": event.seq}), event.type in CLOSING)
 
 
-def present_state(job: Job, seq: int) -> Message:
+def present_state(job: Job, seq: int, newest: JobEvent | None = None) -> Message:
     """Where the job stands, as a progress frame; ``seq`` is where the stream goes on from."""
     frame = {
         "type": "progress",
@@ -144,9 +162,17 @@ def present_state(job: Job, seq: int) -> Message:
         "current_epoch": job.current_epoch,
         "total_epochs": job.total_epochs,
         "current_loss": job.current_loss,
+        **{key: None if newest is None else newest.payload.get(key) for key in OF_AN_EPOCH},
         "seq": seq,
     }
+    if job.status != "running":
+        frame["eta_seconds"] = None
     return Message(seq, encoded(frame), closes=False)
+
+
+def heartbeat(job_id: int, seq: int) -> str:
+    """A frame that only says that the connection lives, for clients that asked for it."""
+    return encoded({"type": "heartbeat", "job_id": job_id, "timestamp": iso(utc_now()), "seq": seq})
 
 
 def encoded(frame: dict[str, Any]) -> str:

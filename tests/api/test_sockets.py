@@ -1,5 +1,6 @@
 """Live progress over WebSocket: who may listen, and what they hear."""
 
+import asyncio
 import json
 import threading
 from typing import Any
@@ -7,7 +8,8 @@ from typing import Any
 import pytest
 from starlette.websockets import WebSocketDisconnect
 
-from api.training_jobs.feed import Feed, Message, TooManyFollowers
+from api.training_jobs import sockets
+from api.training_jobs.feed import Feed, Message, TooManyFollowers, new_messages
 
 BASE = "/api/v1/training-jobs"
 
@@ -87,7 +89,9 @@ class TestWhoMayListen:
         with platform.http.websocket_connect(f"{BASE}/999/ws") as socket:
             assert heard(socket) == ([], 1008)
 
-    @pytest.mark.parametrize("address", ["abc/ws", "-1/ws", "9999999999999/ws", "1/ws?after=x", "1/wss", "../models"])
+    @pytest.mark.parametrize(
+        "address", ["abc/ws", "-1/ws", "9999999999999/ws", "1/ws?after=x", "1/ws?heartbeat=x", "1/wss", "../models"]
+    )
     def test_addresses_that_make_no_sense_are_closed_with_1008(self, platform: Any, job_id: int, address: str) -> None:
         with platform.http.websocket_connect(f"{BASE}/{address}") as socket:
             assert heard(socket) == ([], 1008)
@@ -119,6 +123,9 @@ class TestWhatIsHeard:
             "current_epoch": 2,
             "total_epochs": 4,
             "current_loss": 0.5,
+            "best_val_loss": None,
+            "epoch_seconds": None,
+            "eta_seconds": None,
             "seq": 2,
         }
         assert [(frame["type"], frame["seq"]) for frame in frames] == [
@@ -132,6 +139,25 @@ class TestWhatIsHeard:
         assert (frames[3]["status"], frames[3]["model_id"]) == ("succeeded", 8)
         assert frames[3]["final_metrics"] == {"train_loss": 0.15, "val_loss": 0.24}
         assert code == 1000
+
+    def test_the_present_state_says_how_long_it_will_take_while_it_runs(self, platform: Any, job_id: int) -> None:
+        known = {"best_val_loss": 0.25, "epoch_seconds": 1.5, "eta_seconds": 3.0}
+        platform.event(job_id, "progress", current_epoch=2, **known)
+        platform.event(job_id, "log", level="info", message="Epoch 2/4")
+        with platform.http.websocket_connect(f"{BASE}/{job_id}/ws") as socket:
+            first = socket.receive_json()
+            assert {key: first[key] for key in known} == known
+            platform.event(job_id, "error", error_message="stopped", status="stopped")
+        with platform.http.websocket_connect(f"{BASE}/{job_id}/ws") as socket:
+            assert socket.receive_json()["eta_seconds"] is None
+
+    def test_a_client_that_asks_for_it_hears_that_the_connection_lives(self, platform: Any, job_id: int) -> None:
+        train(platform, job_id, range(1, 3))
+        with platform.http.websocket_connect(f"{BASE}/{job_id}/ws?heartbeat=1") as socket:
+            assert socket.receive_json()["seq"] == 2
+            beat = socket.receive_json()
+        assert beat.pop("timestamp").endswith("Z")
+        assert beat == {"type": "heartbeat", "job_id": job_id, "seq": 2}
 
     def test_late_client_gets_the_state_and_the_closing_message(self, platform: Any, job_id: int) -> None:
         train(platform, job_id, range(1, 3))
@@ -205,22 +231,58 @@ class TestLimits:
 
 
 class TestFeed:
-    def test_drops_a_client_that_lags_and_not_the_others(self, anonymous: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("api.training_jobs.feed.WAITING_MESSAGES", 3)
+    def test_one_that_catches_up_keeps_no_news_from_the_others(
+        self, platform: Any, job_id: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("api.training_jobs.feed.EVENTS_A_POLL", 2)
+        train(platform, job_id, range(1, 8))
+        found = new_messages({job_id: {0, 6, 7}})[job_id]
+        assert found is not None
+        assert {position: [message.seq for message in messages] for position, messages in found.items()} == {
+            0: [1, 2],
+            6: [7],
+        }
 
-        async def deliver() -> tuple[Any, Any, int]:
+    def test_one_that_reads_slowly_is_not_fed_faster(self, anonymous: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("api.training_jobs.feed.EVENTS_A_POLL", 2)
+        monkeypatch.setattr("api.training_jobs.feed.WAITING_MESSAGES", 5)
+
+        async def deliver() -> list[Any]:
+            feed = Feed(10)
+            slow = feed.follow(1, 0)
+            asked = []
+            for seq in (1, 3, 5):
+                asked.append(feed._wanted())
+                found = [Message(number, "{}", closes=False) for number in (seq, seq + 1)]
+                feed._deliver({1: {slow.position: found} if feed._wanted()[1] else {}})
+            return [*asked, slow.queue.qsize()]
+
+        assert anonymous.http.portal.call(deliver) == [{1: {0}}, {1: {2}}, {1: set()}, 4]
+
+    def test_one_that_takes_nothing_is_dropped_and_the_others_hear_on(
+        self, anonymous: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("api.training_jobs.sockets.SEND_S", 0.05)
+
+        class Stuck:
+            async def send_text(self, text: str) -> None:
+                await asyncio.Event().wait()
+
+            async def receive(self) -> None:
+                await asyncio.Event().wait()
+
+        async def relay() -> int:
             feed = Feed(10)
             slow, quick = feed.follow(1, 0), feed.follow(1, 0)
-            for seq in range(1, 6):
-                feed._deliver({1: [Message(seq, "{}", closes=False)]})
-                quick.queue.get_nowait()
-            waiting = [slow.queue.get_nowait() for _ in range(slow.queue.qsize())]
-            return waiting[-1], [message and message.seq for message in waiting], quick.position
+            feed._deliver({1: {0: [Message(1, "{}", closes=False)]}})
+            stuck: Any = Stuck()
+            with pytest.raises(TimeoutError):
+                await sockets._relay(sockets.Line(stuck, 1, sockets.NEVER), slow, 60)
+            message = quick.queue.get_nowait()
+            assert message is not None
+            return message.seq
 
-        last, waiting, position = anonymous.http.portal.call(deliver)
-        assert last is None
-        assert waiting == [1, 2, 3, None]
-        assert position == 5
+        assert anonymous.http.portal.call(relay) == 1
 
     def test_counts_places_by_job(self) -> None:
         feed = Feed(1)

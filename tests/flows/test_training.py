@@ -1,4 +1,5 @@
 import hashlib
+import itertools
 import os
 import signal
 import subprocess
@@ -81,8 +82,8 @@ class TestRun:
         assert told[-1].type == "complete"
         assert set(told[-1].payload["final_metrics"]) == {"train_loss", "val_loss"}
         said = " / ".join(event.payload["message"] for event in told if event.type == "log")
-        for part in ("Data version", "Split", "Device", "Held out", "Registered as"):
-            assert part in said
+        parts = ("Starting", "Data version", "Split", "Device", "Epoch 1/2", "Epoch 2/2", "Held out", "Registered as")
+        assert sorted(parts, key=said.index) == list(parts)
 
     def test_notes_which_run_of_prefect_it_is(self, battery, submit, job):
         job_id = submit([battery(cycles=3)])
@@ -293,6 +294,9 @@ class TestResuming:
         told = events(job_id)
         epochs = [event.payload["current_epoch"] for event in told if "train_loss" in event.payload]
         assert epochs == list(range(1, 81))
+        best = [event.payload["best_val_loss"] for event in told if "train_loss" in event.payload]
+        assert best == list(itertools.accumulate((e.payload["val_loss"] for e in told if "val_loss" in e.payload), min))
+        assert any(event.payload.get("message", "").startswith("Going on after epoch") for event in told)
         assert any("Resuming" in event.payload.get("message", "") for event in told)
         assert len(models()) == 1
 
