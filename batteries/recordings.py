@@ -4,10 +4,12 @@ Current is positive on charge and negative on discharge; V, A, °C, s, Ah. A cyc
 before it. The recorded cycle number is never renumbered, and samples the file holds as NaN stay NaN.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from numpy.typing import NDArray
+
+from batteries.reports import Report
 
 Floats = NDArray[np.float64]
 
@@ -66,7 +68,7 @@ class Cycle:
 class Recording:
     """One cell's cycles in the order of measurement, and what the file says about the cell.
 
-    `report` says, a sentence each, what was assumed, repaired, left out or missing. `discharge_cut_off_v` is the
+    `report` says what was assumed, repaired, left out or missing. `discharge_cut_off_v` is the
     voltage at which every discharge ends, where the layout knows it.
     """
 
@@ -76,7 +78,7 @@ class Recording:
     nominal_capacity_ah: float | None = None
     manufacturer: str | None = None
     chemistry: str | None = None
-    report: tuple[str, ...] = ()
+    report: Report = field(default_factory=Report)
     discharge_cut_off_v: float | None = None
 
     def __post_init__(self) -> None:
@@ -98,6 +100,6 @@ class Recording:
         """Equal in every field."""
         if not isinstance(other, Recording):
             return NotImplemented
-        return all(getattr(self, field.name) == getattr(other, field.name) for field in fields(self))
+        return all(getattr(self, some.name) == getattr(other, some.name) for some in fields(self))
 
     __hash__ = None  # type: ignore[assignment]

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batteries.recordings import Cycle, Recording
+from batteries.reports import Report
 
 Floats = NDArray[np.float64]
 
@@ -102,7 +103,7 @@ def synthetic_cell(
         nominal_capacity_ah=nominal_capacity_ah,
         manufacturer=MANUFACTURER,
         chemistry="NMC",
-        report=(f"{DESCRIPTION} (seed {seed})",),
+        report=Report(remarks=(f"{DESCRIPTION} (seed {seed})",)),
     )
 
 

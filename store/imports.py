@@ -77,7 +77,7 @@ def report_of(parsed: Parsed) -> dict[str, Any]:
     return {
         "layout": parsed.layout,
         "cell": parsed.cell,
-        "notes": parsed.report,
+        **parsed.report,
         "nominal_capacity_source": parsed.nominal_capacity_source,
         "layout_nominal_capacity": parsed.layout_nominal_capacity,
     }

@@ -93,7 +93,7 @@ def convert(
         "cell": recording.cell,
         "manufacturer": recording.manufacturer,
         "chemistry": recording.chemistry,
-        "report": recording.report,
+        "report": recording.report.as_dict(),
     }
 
 

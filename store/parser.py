@@ -37,7 +37,7 @@ class Parsed:
     cell: str | None
     manufacturer: str | None
     chemistry: str | None
-    report: list[str]
+    report: dict[str, Any]  # Report.as_dict()
 
 
 class RunningParser:

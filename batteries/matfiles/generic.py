@@ -1,213 +1,209 @@
 """Files of no named origin: cycles with fields in the usual spellings and units.
 
-`search` finds the cycles and `names` understands the fields; `physics` settles what the names leave open.
+`search` finds the cycles and `names` understands the fields; physics settles what the names leave open.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from batteries.matfiles.assembling import cycles_of, directions, gaps
+from batteries.matfiles.clocks import continuous
+from batteries.matfiles.directions import turns
+from batteries.matfiles.entries import Entry, Floats, Record, Source, entry, joined_entries, read_columns
 from batteries.matfiles.errors import NoCycles
-from batteries.matfiles.layout import Layout, Samples, numbered
-from batteries.matfiles.names import Name, squeezed, understand
-from batteries.matfiles.physics import in_product_units
-from batteries.matfiles.search import Found, Record, columns_of, find, flattened
-from batteries.matfiles.tree import Node, Numbers, Struct, scalar, text
-from batteries.recordings import SAMPLE_COLUMNS, Cycle, Recording
+from batteries.matfiles.facts import facts, nominal_capacity_ah
+from batteries.matfiles.findings import Findings
+from batteries.matfiles.layout import Layout, numbered
+from batteries.matfiles.names import understand
+from batteries.matfiles.physics import CELL_VOLTS, middle
+from batteries.matfiles.places import constant
+from batteries.matfiles.quantities import gained
+from batteries.matfiles.search import Found, Part, find, parts
+from batteries.matfiles.tree import Struct
+from batteries.matfiles.units import UNITS
+from batteries.recordings import Cycle, Recording
 
-Floats = NDArray[np.float64]
-
-LOADED_SHARE = 0.05
-LARGEST_INDEX = 2**31 - 1
-LONGEST_FACT = 255
-FACTS = {
-    "manufacturer": "manufacturer",
-    "chemistry": "chemistry",
-    "description": "description",
-    "cell": "cell",
-    "cellname": "cell",
-    "barcode": "cell",
-}
-NOMINAL_NAMES = frozenset({"nominalcapacity", "ratedcapacity", "capacitynominal", "qnom", "cnom"})
-NOTHING = np.empty(0)
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One cycle as the file has it, in the units that its names say."""
-
-    index: int
-    counted: bool  # the file has no number for it
-    complete: bool  # every column that is there is as long as the voltage
-    samples: Samples | None  # None: no voltage and current of one length
-    capacity_ah: Floats  # one value, a running counter, or nothing
-    names: dict[str, tuple[str, Name]]  # column: field, what it says
+HALF_CYCLE_SHARE = 0.4  # of the charge's whole span: what turns by less is not the end of a discharge
+SYMBOLS = {column: next(iter(units.values())).symbol if units else "" for column, units in UNITS.items()}
 
 
 def cells(variables: Struct) -> tuple[str, ...]:
     """Paths at which cycles lie; several where the file holds several cells."""
-    return tuple(found.path for found in find(variables))
+    return tuple(found.path for found in find(variables).cells)
 
 
 def read(variables: Struct, cell: int) -> Recording:
     """The recording of the cycles at one path.
 
     Raises:
-        NoCycles: no record has samples, or nothing says that this is a cell that is charged and discharged.
+        NoCycles: no record has samples, or nothing says that this is a cell that is discharged again and again.
     """
-    found = find(variables)[cell]
-    entries = [_entry(position, fields) for position, fields in enumerate(found.records(), start=1)]
-    sampled = [(entry, entry.samples) for entry in entries if entry.samples is not None]
-    if not sampled:
-        raise NoCycles(f"{found.path} holds {found.count} record(s), but none with voltage and current of one length.")
-    facts = _facts(variables.element(0)) | _facts(found.around)
-    nominal_ah = _nominal_capacity_ah(variables.element(0)) or _nominal_capacity_ah(found.around)
-    said = {column for entry in entries for column, (_, name) in entry.names.items() if name.unit is not None}
-    records, repairs = in_product_units([samples for _, samples in sampled], said, nominal_ah)
-    if not _is_cycling(records):
-        raise NoCycles(f"{found.path} holds {found.count} record(s) that never both charge and discharge: no cycles.")
-    capacities = [_capacity(entry.capacity_ah, record) for (entry, _), record in zip(sampled, records, strict=True)]
-    if any(capacity is not None for capacity in capacities) and not any(capacities):
-        capacities = [None] * len(capacities)
-        repairs.append("the capacities in the file are all zero: unknown")
-    cycles = [
-        Cycle(index=entry.index, recorded_capacity_ah=capacity, **record)
-        for (entry, _), record, capacity in zip(sampled, records, capacities, strict=True)
-    ]
-    directions = [_directions(record) for record in records]
-    if not any(charged and discharged for charged, discharged in directions):
-        cycles = _paired(cycles, directions, renumber=all(entry.counted for entry in entries))
-        repairs.append("charges and discharges are records of their own: each discharge follows the charge before it")
+    search = find(variables)
+    found = search.cells[cell]
+    findings = Findings()
+    entries = _usable(list(_entries(found, findings)), found, findings)
+    said = facts(variables.element(0)) | facts(found.around)
+    if "description" in said:
+        findings.remarks.insert(0, f"the file says: {said['description']}")
+    nominal_ah = nominal_capacity_ah(found.around) or nominal_capacity_ah(variables.element(0))
+    cycles = cycles_of(entries, nominal_ah, findings)
+    _refuse_other_tests(cycles, found, [place.path for place in search.singles if place is not found], findings)
+    gaps(cycles, findings)
     return Recording(
         cycles=tuple(cycles),
         layout="generic",
-        cell=facts.get("cell", found.path),
+        cell=said.get("cell", found.path) if len(search.cells) == 1 else found.path,
         nominal_capacity_ah=nominal_ah,
-        manufacturer=facts.get("manufacturer"),
-        chemistry=facts.get("chemistry"),
-        report=(*_remarks(found, entries, facts), *repairs),
+        manufacturer=said.get("manufacturer"),
+        chemistry=said.get("chemistry"),
+        report=findings.report(len(search.cells)),
     )
 
 
-def _entry(position: int, fields: Record) -> Entry:
-    record = flattened(fields)
-    names = {column: (field, understand(field) or Name(column)) for column, field in columns_of(record).items()}
-    values = {column: _values(record[field]) * name.factor for column, (field, name) in names.items()}
-    number = values.get("cycle_index", NOTHING)
-    has_number = number.size > 0 and bool(abs(number[0]) <= LARGEST_INDEX)
-    length = values.get("voltage_v", NOTHING).size
-    known = {column: values[column] for column in SAMPLE_COLUMNS if values.get(column, NOTHING).size == length > 0}
-    usable = {"voltage_v", "current_a"} <= set(known)
+def _entries(found: Found, findings: Findings) -> Iterator[Entry]:
+    records: Iterator[Record] = found.records()
+    if found.whole:
+        records = _cut(next(records), findings)
+    for record in records:
+        yield _entry(parts(record), findings)
+
+
+def _entry(found: Sequence[Part], findings: Findings) -> Entry:
+    if not found:
+        return entry({})
+    read_parts = []
+    for part in found:
+        sources = {}
+        for column, name in part.columns.items():
+            meant = understand(name)
+            sources[column] = Source(name, meant.unit if meant else None)
+            symbol = meant.unit.symbol if meant and meant.unit else None
+            findings.origin(column, name, symbol, product_symbol=SYMBOLS[column])
+        some = entry(read_columns(part.fields, sources), kind=part.kind)
+        read_parts.append(some if len(found) == 1 else _directed(some))
+    return joined_entries(read_parts)
+
+
+def _directed(part: Entry) -> Entry:
+    """A part that is said to be a charge or a discharge, with the sign and the capacity of that."""
+    current = part.samples["current_a"]
+    if part.kind is None or all(directions(part.samples)):
+        return part
+    sign = 1.0 if part.kind == "charge" else -1.0
+    name = "charged_ah" if part.kind == "charge" else "discharged_ah"
+    scalars = dict(part.scalars)
+    if "capacity_ah" in scalars:
+        scalars.setdefault(name, scalars.pop("capacity_ah"))
+    for counter in (name, "capacity_ah"):
+        if counter in part.counters:
+            scalars.setdefault(name, gained(part.counters[counter], np.ones(current.size, dtype=bool)))
     return Entry(
-        index=int(number[0]) if has_number else position,
-        counted=not has_number,
-        complete=all(column in known for column in SAMPLE_COLUMNS if values.get(column, NOTHING).size),
-        samples={column: known.get(column, np.full(length, np.nan)) for column in SAMPLE_COLUMNS} if usable else None,
-        capacity_ah=values.get("capacity_ah", NOTHING),
-        names=names,
+        index=part.index,
+        samples=part.samples | {"current_a": sign * np.abs(current)},
+        scalars={key: value for key, value in scalars.items() if np.isfinite(value)},
+        unequal=part.unequal,
     )
 
 
-def _remarks(found: Found, entries: Sequence[Entry], facts: dict[str, str]) -> list[str]:
-    """What was taken from where, and what was left out, a sentence each."""
-    fields = {column: field for entry in reversed(entries) for column, (field, _) in entry.names.items()}
-    taken = ", ".join(f"{column} from '{field}'" for column, field in fields.items())
-    remarks = [f"generic layout: {found.count} cycle(s) at '{found.path}'; {taken}"]
-    if "description" in facts:
-        remarks.insert(0, f"the file says: {facts['description']}")
-    if any(entry.counted for entry in entries):
-        remarks.append("cycles without a number of their own are numbered by their place, from 1")
-    skipped = [entry.index for entry in entries if entry.samples is None]
-    if skipped:
-        remarks.append(f"cycles left out, no voltage and current of one length: {numbered(skipped)}")
-    partial = [entry.index for entry in entries if entry.samples is not None and not entry.complete]
-    if partial:
-        remarks.append(f"cycles in which time or temperature has another length, and is unknown: {numbered(partial)}")
-    return remarks
+def _usable(entries: Sequence[Entry], found: Found, findings: Findings) -> list[Entry]:
+    """The entries with samples, and sentences on the others.
 
-
-def _facts(fields: Record) -> dict[str, str]:
-    """What stands beside the cycles about the cell, in words."""
-    facts: dict[str, str] = {}
-    for name in fields:
-        fact = FACTS.get(squeezed(name))
-        said = text(fields[name]) if fact else None
-        if fact and said:
-            facts[fact] = said[:LONGEST_FACT]
-    return facts
-
-
-def _nominal_capacity_ah(fields: Record) -> float | None:
-    """The nominal capacity that stands beside the cycles; in Ah unless its name says mAh."""
-    for name in fields:
-        for unit, factor in (("mah", 1e-3), ("ah", 1.0), ("", 1.0)):
-            if squeezed(name) in {nominal + unit for nominal in NOMINAL_NAMES}:
-                value = scalar(fields[name])
-                return value * factor if value is not None and value > 0 else None
-    return None
-
-
-def _values(node: Node) -> Floats:
-    return node.read() if isinstance(node, Numbers) and node.is_vector else np.empty(0)
-
-
-def _is_cycling(records: Sequence[Samples]) -> bool:
-    """Whether current flows both ways somewhere in the record."""
-    directions = _directions({"current_a": np.concatenate([record["current_a"] for record in records])})
-    return all(directions)
-
-
-def _directions(record: Samples) -> tuple[bool, bool]:
-    """Whether the cell is charged, and whether it is discharged."""
-    current = record["current_a"][np.isfinite(record["current_a"])]
-    small = LOADED_SHARE * float(np.percentile(np.abs(current), 99)) if current.size else 0.0
-    return bool((current > small).any()), bool((current < -small).any())
-
-
-def _paired(records: Sequence[Cycle], directions: Sequence[tuple[bool, bool]], *, renumber: bool) -> list[Cycle]:
-    """Cycles out of records that are a charge or a discharge: a discharge with the charge right before it.
-
-    A cycle keeps the number of its discharge; `renumber` counts the discharges where the file has no numbers.
+    Raises:
+        NoCycles: there are none.
     """
-    cycles: list[Cycle] = []
-    charge: Cycle | None = None
-    for record, (charged, discharged) in zip(records, directions, strict=True):
-        if charged:
-            charge = record
-        if discharged:
-            whole = _after(charge, record) if charge else record
-            cycles.append(replace(whole, index=len(cycles) + 1) if renumber else whole)
-            charge = None
-    return cycles
+    taken = ", ".join(f"{column} from '{origin.name}'" for column, origin in findings.origins.items())
+    findings.remarks.insert(0, f"generic layout: {found.count} record(s) at '{found.path}'; {taken}")
+    usable = [some for some in entries if some.size]
+    if not usable:
+        raise NoCycles(f"{found.path} holds {found.count} record(s), but none with voltage and current of one length.")
+    numbers = [at if some.index is None else some.index for at, some in enumerate(entries, start=1)]
+    skipped = [number for number, some in zip(numbers, entries, strict=True) if not some.size]
+    if skipped:
+        findings.left_out.append(f"cycles left out, no voltage and current of one length: {numbered(skipped)}")
+    partial = [number for number, some in zip(numbers, entries, strict=True) if some.size and some.unequal]
+    if partial:
+        findings.missing.append(
+            f"cycles in which time or temperature has another length, and is unknown: {numbered(partial)}"
+        )
+    if skipped and all(some.index is None for some in entries):  # the place in the file is the number
+        usable = [_with_index(some, number) for number, some in zip(numbers, entries, strict=True) if some.size]
+        findings.assumed.append("cycles without a number of their own are numbered by their place, from 1")
+    return usable
 
 
-def _after(charge: Cycle, discharge: Cycle) -> Cycle:
-    """The discharge with its charge's samples before its own, on one clock."""
-    ended_s = float(np.nanmax(charge.time_s, initial=0.0))
-    columns = {
-        name: np.concatenate([getattr(charge, name), getattr(discharge, name) + (ended_s if name == "time_s" else 0.0)])
-        for name in SAMPLE_COLUMNS
-    }
-    return Cycle(index=discharge.index, recorded_capacity_ah=discharge.recorded_capacity_ah, **columns)
+def _with_index(some: Entry, index: int) -> Entry:
+    return Entry(index, some.samples, some.counters, some.scalars, some.unequal, some.kind, some.started)
 
 
-def _capacity(recorded: Floats, record: Samples) -> float | None:
-    """Recorded capacity in Ah: the value itself, or what a running counter gained under load."""
-    finite = recorded[np.isfinite(recorded)]
-    if finite.size == 1 and recorded.size == 1:
-        return float(finite[0])
-    if recorded.size != record["current_a"].size:
-        return None
-    current = record["current_a"]
-    counted = recorded[(current < -LOADED_SHARE * np.nanmax(np.abs(current), initial=0.0)) & np.isfinite(recorded)]
-    return float(counted.max() - counted.min()) if counted.size > 1 else None
+def _refuse_other_tests(cycles: Sequence[Cycle], found: Found, others: Sequence[str], findings: Findings) -> None:
+    """Refuse records that are no cycles.
+
+    Raises:
+        NoCycles: nothing is discharged; or nothing is charged, and the file holds other tests or no cell beside.
+    """
+    flows = [directions(_samples(cycle)) for cycle in cycles]
+    charged, discharged = (any(flow[way] for flow in flows) for way in (0, 1))
+    if charged and discharged:
+        return
+    if not discharged:
+        raise NoCycles(f"{found.path} holds {found.count} record(s) that never both charge and discharge: no cycles.")
+    if others:
+        listed = ", ".join(others[:6])
+        raise NoCycles(
+            f"{found.path} holds {found.count} record(s) that never both charge and discharge, beside other tests "
+            f"({listed}): a characterisation, no ageing cycles."
+        )
+    volts = middle([_samples(cycle) for cycle in cycles], "voltage_v")
+    timed = any(np.isfinite(cycle.time_s).any() or cycle.recorded_capacity_ah for cycle in cycles)
+    if not (timed and CELL_VOLTS[0] < volts < CELL_VOLTS[1]):
+        raise NoCycles(f"{found.path} holds voltage and current, but neither charge nor discharge of a cell over time.")
+    findings.missing.append("no charges in the file: its cycles are discharges alone")
+
+
+def _samples(cycle: Cycle) -> dict[str, Floats]:
+    return {"current_a": cycle.current_a, "voltage_v": cycle.voltage_v}
+
+
+def _cut(record: Record, findings: Findings) -> Iterator[Record]:
+    """One long record, cut after each discharge where the charge in the cell shows several of them."""
+    part = parts(record)[0]
+    columns = read_columns(part.fields, {column: Source(name) for column, name in part.columns.items()})
+    ends = discharge_ends(columns)
+    if len(ends) < 2:
+        yield record
+        return
+    findings.assumed.append(
+        f"nothing in the file numbers the cycles: its one record is cut after each of {len(ends)} discharges"
+    )
+    length = columns["voltage_v"].size
+    for first, last in zip([0, *ends[:-1]], [*ends[:-1], length], strict=True):
+        yield {
+            part.columns[column]: constant(values[first:last])
+            for column, values in columns.items()
+            if values.size == length
+        }
+
+
+def discharge_ends(columns: dict[str, Floats]) -> list[int]:
+    """Where the discharges of one long record end (exclusive), from the charge that flows; empty without a clock."""
+    empty = np.empty(0)
+    time, current, voltage = (columns.get(name, empty) for name in ("time_s", "current_a", "voltage_v"))
+    if not (2 < time.size == current.size == voltage.size):
+        return []
+    steps = np.diff(continuous(time)[0], prepend=0.0)
+    charge = np.cumsum(np.nan_to_num(current) * np.nan_to_num(np.maximum(steps, 0.0)))
+    under = [voltage[np.isfinite(voltage) & (way * current > 0.05 * np.nanmax(np.abs(current)))] for way in (1.0, -1.0)]
+    if not under[0].size or not under[1].size:
+        return []
+    if under[0].mean() < under[1].mean():
+        charge = -charge
+    return [end for end, direction in turns(charge, HALF_CYCLE_SHARE * float(np.ptp(charge))) if direction < 0]
 
 
 LAYOUT = Layout(
     name="generic",
-    description="a struct array, a cell array of structs, cell arrays, or flat columns with a cycle number, "
+    description="a struct array, a cell array of structs, cell arrays, matrices, or flat columns with a cycle number, "
     "with voltage and current and perhaps time, temperature and capacity in the usual spellings",
     cells=cells,
     read=read,

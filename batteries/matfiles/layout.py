@@ -1,15 +1,16 @@
-"""What a layout is: how to recognise it, which cells it holds, how to read one."""
+"""What a layout is to the reader: how to recognise it, which cells it holds, how to read one."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from batteries.matfiles.tree import Node, Struct, numbers
+from batteries.matfiles.tree import Struct
 from batteries.recordings import SAMPLE_COLUMNS, Recording
 
 Floats = NDArray[np.float64]
+Samples = dict[str, Floats]
 
 
 @dataclass(frozen=True)
@@ -24,37 +25,6 @@ class Layout:
     description: str  # completes "Layouts that are read: name (…)"
     cells: Callable[[Struct], tuple[str, ...]]
     read: Callable[[Struct, int], Recording]
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a column of the product comes from: the layout's name for it, and what one of its units is in ours."""
-
-    name: str
-    factor: float = 1.0
-
-
-Samples = dict[str, Floats]
-
-
-class UnequalColumns(Exception):
-    """The columns of one record have different lengths."""
-
-
-def samples(record: Mapping[str, Node], sources: Mapping[str, Source]) -> Samples:
-    """The product's columns of one record. What the record does not have is NaN.
-
-    Raises:
-        UnequalColumns: columns that are there have different lengths.
-    """
-    found = {column: numbers(record.get(source.name)) for column, source in sources.items()}
-    known = {column: values * sources[column].factor for column, values in found.items() if values is not None}
-    known = {column: values for column, values in known.items() if values.size}
-    lengths = {column: values.size for column, values in known.items()}
-    if len(set(lengths.values())) > 1:
-        raise UnequalColumns(", ".join(f"{column} {length}" for column, length in lengths.items()))
-    length = next(iter(lengths.values()), 0)
-    return {column: known.get(column, np.full(length, np.nan)) for column in SAMPLE_COLUMNS}
 
 
 def joined(parts: Iterable[Samples]) -> Samples:

@@ -1,19 +1,21 @@
 """The door: a MAT-file in, a Recording out. The layout is recognised from what the file holds, never from its name."""
 
 from dataclasses import replace
+from functools import cache
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from batteries.matfiles import generic, nasa
+from batteries.matfiles import generic, layouts
 from batteries.matfiles.errors import NoCycles, SeveralCells, UnreadableFile
 from batteries.matfiles.layout import Layout
 from batteries.matfiles.level5 import read_level5
 from batteries.matfiles.tree import Struct, describe
 from batteries.recordings import SAMPLE_COLUMNS, Cycle, Recording
-
-LAYOUTS: tuple[Layout, ...] = (nasa.LAYOUT, generic.LAYOUT)  # asked in this order
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 OTHER_FILES = {
@@ -69,8 +71,16 @@ def _is_hdf5(path: Path) -> bool:
     raise UnreadableFile("not a MAT-file of level 5 (v6, v7) or v7.3: the header is missing")
 
 
+@cache
+def known_layouts() -> tuple[Layout, ...]:
+    """Every layout in the package `layouts`, and the generic one, which is asked last."""
+    names = sorted(module.name for module in iter_modules(layouts.__path__))
+    found: list[Layout] = [import_module(f"{layouts.__name__}.{name}").LAYOUT for name in names]
+    return (*found, generic.LAYOUT)
+
+
 def _recording(variables: Struct, cell: int | None) -> Recording:
-    for layout in LAYOUTS:
+    for layout in known_layouts():
         cells = layout.cells(variables)
         if cells:
             try:
@@ -87,24 +97,36 @@ def _finite(recording: Recording) -> Recording:
     Raises:
         NoCycles: not one sample has a voltage and a current.
     """
-    if not any((np.isfinite(cycle.voltage_v) & np.isfinite(cycle.current_a)).any() for cycle in recording.cycles):
+    if not any(np.isfinite(cycle.voltage_v + cycle.current_a).any() for cycle in recording.cycles):
         raise NoCycles(f"{recording.cell} has cycles, but no sample with voltage and current.")
-    count = sum(int(np.isinf(getattr(cycle, name)).sum()) for cycle in recording.cycles for name in SAMPLE_COLUMNS)
+    finite = [cycle if all(map(_has_no_infinity, _columns(cycle))) else _known(cycle) for cycle in recording.cycles]
+    count = sum(
+        int(np.isinf(column).sum())
+        for cycle, kept in zip(recording.cycles, finite, strict=True)
+        if cycle is not kept
+        for column in _columns(cycle)
+    )
     if not count:
         return recording
-    cycles = tuple(
-        Cycle(
-            index=cycle.index,
-            recorded_capacity_ah=cycle.recorded_capacity_ah,
-            **{name: _known(getattr(cycle, name)) for name in SAMPLE_COLUMNS},
-        )
-        for cycle in recording.cycles
-    )
-    return replace(recording, cycles=cycles, report=(*recording.report, f"{count} infinite values are unknown now"))
+    repaired = (*recording.report.repaired, f"{count} infinite values are unknown now")
+    return replace(recording, cycles=tuple(finite), report=replace(recording.report, repaired=repaired))
 
 
-def _known(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.where(np.isinf(values), np.nan, values)
+def _columns(cycle: Cycle) -> tuple[NDArray[np.float64], ...]:
+    return tuple(getattr(cycle, name) for name in SAMPLE_COLUMNS)
+
+
+def _has_no_infinity(column: NDArray[np.float64]) -> bool:
+    """Whether a column has no infinity: its sum has none then, unless it overflows, which is looked at more closely."""
+    return bool(np.isfinite(column.sum())) or not np.isinf(column).any()
+
+
+def _known(cycle: Cycle) -> Cycle:
+    columns: dict[str, Any] = {
+        name: np.where(np.isinf(column), np.nan, column)
+        for name, column in zip(SAMPLE_COLUMNS, _columns(cycle), strict=True)
+    }
+    return replace(cycle, **columns)
 
 
 def _chosen(cells: tuple[str, ...], cell: int | None) -> int:
@@ -126,4 +148,8 @@ def _found(variables: Struct) -> str:
 
 
 def _layouts() -> str:
-    return "Layouts that are read: " + "; ".join(f"{layout.name} ({layout.description})" for layout in LAYOUTS) + "."
+    return (
+        "Layouts that are read: "
+        + "; ".join(f"{layout.name} ({layout.description})" for layout in known_layouts())
+        + "."
+    )

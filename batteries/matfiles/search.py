@@ -1,23 +1,39 @@
 """Where the cycles lie in a file of no named origin, and one mapping of fields for each of them.
 
-Forms: a struct array of cycles, a cell array of structs, cell arrays of columns beside each other, and flat columns of
-one long record with a cycle number for every sample. They may lie inside other structs.
+Forms: a struct array of cycles, a cell array of structs, structs with a number in their names, cell arrays of columns
+beside each other, matrices with a row or a column for each cycle, and flat columns of one long record, with or without
+a cycle number for every sample. They may lie inside other structs.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from batteries.matfiles.names import understand
-from batteries.matfiles.tree import Cells, Node, Numbers, Struct
+from batteries.matfiles import matrices
+from batteries.matfiles.names import kind_of, says_kind, understand
+from batteries.matfiles.places import constant
+from batteries.matfiles.tree import Cells, Node, Numbers, Struct, text
 
 Floats = NDArray[np.float64]
 Record = Mapping[str, Node]
 
 SEARCH_DEPTH = 4
 MOST_PLACES = 1000
+NUMBERED = re.compile(r"(.*?)_?(\d+)")
+SAMPLED = ("voltage_v", "current_a")
+ORDER = {"charge": 0, None: 1, "discharge": 2}
+
+
+@dataclass(frozen=True)
+class Part:
+    """A record, or the charge or the discharge of one where the file keeps them apart."""
+
+    fields: Record
+    kind: str | None  # 'charge' or 'discharge' where the file says so
+    columns: Mapping[str, str]  # the product's column: name of the field
 
 
 @dataclass(frozen=True)
@@ -28,13 +44,26 @@ class Found:
     count: int
     records: Callable[[], Iterator[Record]]
     around: Record  # fields beside the cycles, where facts of the cell may stand
+    whole: bool = False  # one long record that nothing cuts into cycles
 
 
-def find(variables: Struct) -> list[Found]:
-    """All places with cycles; single records count only where there is no series of them."""
-    places = list(_places(variables.element(0), "", 0))
-    series = [place for place in places if place.count > 1]
-    return (series or places)[:MOST_PLACES]
+@dataclass(frozen=True)
+class Search:
+    """Series of cycles; and single records, which are cycles only where there is no series."""
+
+    series: list[Found]
+    singles: list[Found]
+
+    @property
+    def cells(self) -> list[Found]:
+        """What is read: a cell each."""
+        return self.series or self.singles
+
+
+def find(variables: Struct) -> Search:
+    """All places with cycles."""
+    places = list(_places(variables.element(0), "", 0))[:MOST_PLACES]
+    return Search([place for place in places if place.count > 1], [place for place in places if place.count == 1])
 
 
 def _places(fields: Record, path: str, depth: int) -> Iterator[Found]:
@@ -44,56 +73,164 @@ def _places(fields: Record, path: str, depth: int) -> Iterator[Found]:
         return
     if depth >= SEARCH_DEPTH:
         return
+    numbered = _numbered(fields, path)
+    yield from (found for found, _ in numbered)
+    taken = {name for _, names in numbered for name in names}
     for name in fields:
-        node = fields[name]
-        inside = f"{path}.{name}" if path else name
-        match node:
-            case Struct(count=0):
-                continue
-            case Struct(count=1):
-                yield from _places(node.element(0), inside, depth + 1)
-            case Struct(count=count) if _has_samples(node.element(0)) or _has_samples(node.element(count - 1)):
-                yield Found(inside, count, lambda node=node: map(node.element, range(node.count)), fields)  # type: ignore[misc]
-            case Struct(count=count):
-                for at in range(min(count, MOST_PLACES)):
-                    yield from _places(node.element(at), f"{inside}({at + 1})", depth + 1)
-            case Cells(items=items) if items and _is_record(items[0]):
-                yield Found(inside, len(items), lambda items=items: map(_record, items), fields)  # type: ignore[misc]
-            case _:
-                continue
+        if name not in taken:
+            yield from _at(fields[name], f"{path}.{name}" if path else name, fields, depth)
+
+
+def _at(node: Node, path: str, around: Record, depth: int) -> Iterator[Found]:
+    """The places in one field."""
+    match node:
+        case Struct(count=1) if _is_sided(node.element(0)):
+            yield Found(path, 1, lambda: iter([node.element(0)]), around)
+        case Struct(count=1):
+            yield from _places(node.element(0), path, depth + 1)
+        case Struct(count=count) if count and (_has_samples(node.element(0)) or _has_samples(node.element(count - 1))):
+            yield Found(path, count, lambda: map(node.element, range(count)), around)
+        case Struct(count=count):
+            for at in range(min(count, MOST_PLACES)):
+                yield from _places(node.element(at), f"{path}({at + 1})", depth + 1)
+        case Cells(items=items) if len(items) and (_is_record(items[0]) or _is_record(items[len(items) - 1])):
+            yield Found(path, len(items), lambda: map(_record, items), around)
+        case Cells(items=items) if len(items) and isinstance(items[0], Struct):
+            for at in range(min(len(items), MOST_PLACES)):
+                yield from _places(_record(items[at]), f"{path}{{{at + 1}}}", depth + 1)
+        case _:
+            return
+
+
+def _numbered(fields: Record, path: str) -> list[tuple[Found, list[str]]]:
+    """Series of structs whose names (cyc_001, cyc_002, …) end in a number, which is the cycle's."""
+    groups: dict[str, list[tuple[int, str]]] = {}
+    for name in fields:
+        match = NUMBERED.fullmatch(name)
+        if match and re.search("cyc", match[1], re.IGNORECASE):
+            groups.setdefault(match[1], []).append((int(match[2]), name))
+    series: list[tuple[Found, list[str]]] = []
+    for stem, members in groups.items():
+        names = [name for _, name in sorted(members)]
+        if len(names) > 1 and _is_record(fields[names[0]]):
+            where = f"{path}.{stem}" if path else stem
+            series.append((Found(where, len(names), lambda m=members: _by_name(fields, sorted(m)), fields), names))  # type: ignore[misc]
+    return series
+
+
+def _by_name(fields: Record, members: Sequence[tuple[int, str]]) -> Iterator[Record]:
+    for number, name in members:
+        yield {"cycle_number": constant(np.array([float(number)])), **_record(fields[name])}
 
 
 def _columns_here(fields: Record, path: str) -> Found | None:
-    """Columns side by side: cell arrays with one entry a cycle, or one long record."""
+    """Columns side by side: cell arrays with one entry a cycle, matrices, or one long record."""
     columns = columns_of(fields)
-    voltage = columns.get("voltage_v")
-    current = columns.get("current_a")
-    if voltage is None or current is None:
+    if not set(SAMPLED) <= set(columns):
+        return _sided_here(fields, path)
+    voltage, current = (fields[columns[name]] for name in SAMPLED)
+    if isinstance(voltage, Cells) and isinstance(current, Cells):
+        return Found(path, len(voltage.items), lambda: _transposed(fields), fields)
+    if not (isinstance(voltage, Numbers) and isinstance(current, Numbers)):
         return None
-    if isinstance(fields[voltage], Cells) and isinstance(fields[current], Cells):
-        return Found(path, len(_items(fields[voltage])), lambda: _transposed(fields), fields)
-    if not _has_samples(fields):
-        return None
+    grid = matrices.grid(fields, columns)
+    if grid is not None:
+        return Found(path, grid.cycles, lambda: matrices.records(fields, columns, grid), fields)
     index = columns.get("cycle_index")
-    length = _size(fields[voltage])
-    if index is not None and _size(fields[index]) == length > 1:
-        return Found(path, _distinct(fields[index]), lambda: _by_cycle(fields, index, length), fields)
+    if index is not None and _size(fields[index]) == voltage.size > 1:
+        return Found(path, _distinct(fields[index]), lambda: _by_cycle(fields, index, voltage.size), fields)
+    return Found(path, 1, lambda: iter([fields]), fields, whole=True)
+
+
+def _sided_here(fields: Record, path: str) -> Found | None:
+    """Columns of the charge and of the discharge side by side: cell arrays with one entry a cycle, or one cycle."""
+    sided = parts_by_name(fields)
+    if not sided:
+        return None
+    voltage = fields[sided[0].columns["voltage_v"]]
+    if isinstance(voltage, Cells):
+        return Found(path, len(voltage.items), lambda: _transposed(fields), fields)
     return Found(path, 1, lambda: iter([fields]), fields)
 
 
 def columns_of(fields: Record) -> dict[str, str]:
-    """Name of the field for each column that is there; the first in the file where several would do."""
+    """Name of the field for each column of the whole cycle that is there; the first where several would do."""
     found: dict[str, str] = {}
     for name in fields:
         meant = understand(name)
-        if meant and meant.column not in found and isinstance(fields[name], Numbers | Cells):
+        if meant and meant.side is None and meant.column not in found and isinstance(fields[name], Numbers | Cells):
             found[meant.column] = name
     return found
 
 
+def parts(record: Record) -> list[Part]:
+    """A record's columns: its own, or those of the structs inside it, or those of its charge and of its discharge."""
+    kind = _kind(record)
+    own = columns_of(record)
+    if set(SAMPLED) <= set(own):
+        return [Part(record, kind, own)]
+    inside = [
+        (name, node.element(0)) for name in record if isinstance(node := record[name], Struct) and node.count == 1
+    ]
+    sampled = [(name, fields) for name, fields in inside if set(SAMPLED) <= set(columns_of(fields))]
+    if len(sampled) > 1:
+        return sorted(
+            (Part(fields, _kind(fields) or kind_of(name), columns_of(fields)) for name, fields in sampled),
+            key=lambda part: ORDER[part.kind],
+        )
+    flat = dict(record)
+    for _, fields in inside:
+        flat = {**fields, **flat}
+    columns = columns_of(flat)
+    if set(SAMPLED) <= set(columns):
+        return [Part(flat, kind or (kind_of(sampled[0][0]) if sampled else None), columns)]
+    return parts_by_name(flat)
+
+
+def parts_by_name(record: Record) -> list[Part]:
+    """The charge and the discharge of a record whose names (V_charge, I_charge, V_discharge, …) say which is which."""
+    sided: dict[str, dict[str, str]] = {"charge": {}, "discharge": {}}
+    for name in record:
+        meant = understand(name)
+        if meant and meant.side and isinstance(record[name], Numbers | Cells):
+            sided[meant.side].setdefault(meant.column, name)
+    common = {
+        column: name
+        for column, name in columns_of(record).items()
+        if column in {"cycle_index", "resistance_ohm", "discharged_ah", "charged_ah", "capacity_ah"}
+    }
+    return [
+        Part(record, side, ({**common, **columns} if side == "discharge" else columns))
+        for side, columns in sided.items()
+        if set(SAMPLED) <= set(columns)
+    ]
+
+
+def _kind(record: Record) -> str | None:
+    return next((kind for name in record if says_kind(name) and (kind := kind_of(text(record[name])))), None)
+
+
+def _is_sided(record: Record) -> bool:
+    """Whether a struct is one cycle whose charge and discharge are structs inside it."""
+    inside = {kind_of(name) for name in record if isinstance(record[name], Struct)}
+    return {"charge", "discharge"} <= inside and _is_one_cycle(record)
+
+
+def _is_one_cycle(record: Record) -> bool:
+    return (
+        all(
+            isinstance(fields[name], Numbers) and node.count == 1
+            for node in (record[inner] for inner in record)
+            if isinstance(node, Struct) and node.count == 1
+            for fields in (node.element(0),)
+            for name in columns_of(fields).values()
+        )
+        and len(parts(record)) > 1
+    )
+
+
 def _has_samples(record: Record) -> bool:
-    columns = columns_of(flattened(record))
-    return "voltage_v" in columns and "current_a" in columns
+    return bool(parts(record))
 
 
 def _is_record(node: Node) -> bool:
@@ -102,15 +239,6 @@ def _is_record(node: Node) -> bool:
 
 def _record(node: Node) -> Record:
     return node.element(0) if isinstance(node, Struct) and node.count == 1 else {}
-
-
-def flattened(record: Record) -> Record:
-    """A record's fields with those of the structs inside it: `cycle(k).data.voltage`."""
-    flat = {name: record[name] for name in record}
-    for node in list(flat.values()):
-        if isinstance(node, Struct) and node.count == 1:
-            flat = {**node.element(0), **flat}
-    return flat
 
 
 def _items(node: Node) -> Sequence[Node]:
@@ -122,21 +250,18 @@ def _size(node: Node) -> int:
 
 
 def _distinct(node: Node) -> int:
-    return np.unique(node.read()).size if isinstance(node, Numbers) else 0
-
-
-def _constant(values: Floats) -> Numbers:
-    return Numbers((values.size, 1), lambda: values)
+    values = node.read() if isinstance(node, Numbers) else np.empty(0)
+    return np.unique(values[np.isfinite(values)]).size
 
 
 def _transposed(fields: Record) -> Iterator[Record]:
     """A record a cycle out of columns that have an entry a cycle, as cell arrays or as vectors of scalars."""
-    columns = {name: fields[name] for name in columns_of(fields).values()}
+    columns = {name: fields[name] for name in fields if understand(name)}
     lists = {name: _items(node) for name, node in columns.items() if isinstance(node, Cells)}
     vectors = {name: node.read() for name, node in columns.items() if isinstance(node, Numbers)}
     for at in range(max(len(items) for items in lists.values())):
         record = {name: items[at] for name, items in lists.items() if at < len(items)}
-        yield record | {name: _constant(values[at : at + 1]) for name, values in vectors.items() if at < values.size}
+        yield record | {name: constant(values[at : at + 1]) for name, values in vectors.items() if at < values.size}
 
 
 def _by_cycle(fields: Record, index: str, length: int) -> Iterator[Record]:
@@ -147,8 +272,10 @@ def _by_cycle(fields: Record, index: str, length: int) -> Iterator[Record]:
         if isinstance(node, Numbers) and node.size == length
     }
     number = columns.pop(index)
+    order = np.argsort(number, kind="stable")
+    order = order[: np.isfinite(number).sum()]
+    values, starts = np.unique(number[order], return_index=True)
+    chunks = dict(zip(values.tolist(), np.split(order, starts[1:]), strict=True)) if values.size else {}
     for value in dict.fromkeys(number[np.isfinite(number)].tolist()):
-        rows = number == value
-        yield {name: _constant(column[rows]) for name, column in columns.items()} | {
-            index: _constant(np.array([value]))
-        }
+        rows = chunks[value]
+        yield {name: constant(column[rows]) for name, column in columns.items()} | {index: constant(np.array([value]))}

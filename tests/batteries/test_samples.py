@@ -72,8 +72,8 @@ class TestFile:
         write_mat(cell, tmp_path / "cell.mat")
         back = read(tmp_path / "cell.mat")
         assert cell.manufacturer == back.manufacturer == "synthetic"
-        assert "synthetic" in cell.report[0]
-        assert any("synthetic" in line for line in back.report)
+        assert "synthetic" in cell.report.notes[0]
+        assert any("synthetic" in line for line in back.report.notes)
 
     def test_a_file_of_150_cycles_is_small(self, tmp_path):
         write_mat(synthetic_cell(cycles=150), tmp_path / "cell.mat")

@@ -26,9 +26,9 @@ class TestUnderstand:
             ("timeHours", "time_s", 3600.0),
             ("Test_Time", "time_s", 1.0),
             ("Q", "capacity_ah", 1.0),
-            ("Qd", "capacity_ah", 1.0),
+            ("Qd", "discharged_ah", 1.0),
             ("capacity_Ah", "capacity_ah", 1.0),
-            ("Discharge_Capacity_mAh", "capacity_ah", 1e-3),
+            ("Discharge_Capacity_mAh", "discharged_ah", 1e-3),
             ("cycle", "cycle_index", 1.0),
             ("Cycle_Index", "cycle_index", 1.0),
             ("cycle_number", "cycle_index", 1.0),
@@ -37,17 +37,19 @@ class TestUnderstand:
     def test_usual_spellings(self, name, column, factor):
         meant = understand(name)
         assert meant is not None
-        assert (meant.column, meant.factor) == (column, factor)
+        assert (meant.column, meant.unit.factor if meant.unit else 1.0) == (column, factor)
 
     @pytest.mark.parametrize(
         "name",
         [
             "SOC",
             "Current_load",
-            "Voltage_charge",
             "ambient_temperature",
             "step_time",
-            "Charge_Capacity",
+            "Qdlin",
+            "discharge_dQdV",
+            "power_Wh",
+            "Date_Time",
             "type",
             "",
             "7",

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from batteries.cycles import discharge_capacity_ah
+from batteries.cycles import discharge_capacities_ah
 from batteries.matfiles.errors import NoCycles, SeveralCells
 from batteries.matfiles.reader import read
 
@@ -46,7 +46,9 @@ class TestCycles:
         assert (first.index, second.index) == (1, 2)
         assert len(second) == 4
         assert (recording.layout, recording.cell, recording.nominal_capacity_ah) == ("nasa", "B9999", 2.0)
-        assert any(line.startswith("cycles without a charge") and line.endswith(": 2") for line in recording.report)
+        assert any(
+            line.startswith("cycles without a charge") and line.endswith(": 2") for line in recording.report.notes
+        )
 
     def test_of_several_charges_the_last_is_kept_and_the_report_says_so(self, write_mat, tmp_path):
         variables = cell(
@@ -55,14 +57,14 @@ class TestCycles:
         )  # fmt: skip
         recording = read(write_mat(tmp_path / "x.mat", variables))
         assert recording.cycles[0].current_a.tolist() == [1.5] * 4 + [-2.0] * 4
-        assert any("several charges" in line for line in recording.report)
-        assert any("1 charge(s) after the last discharge" in line for line in recording.report)
+        assert any("several charges" in line for line in recording.report.notes)
+        assert any("1 charge(s) after the last discharge" in line for line in recording.report.notes)
 
     def test_dates_that_overlap_put_the_discharge_right_after_the_charge(self, write_mat, tmp_path):
         variables = cell(operation("charge", 5, 1.5), operation("discharge", 5, -2.0, Capacity=1.0))
         recording = read(write_mat(tmp_path / "x.mat", variables))
         assert recording.cycles[0].time_s.tolist() == [0, 100, 200, 300, 300, 400, 500, 600]
-        assert any("dates overlap" in line for line in recording.report)
+        assert any("dates overlap" in line for line in recording.report.notes)
 
     def test_empty_and_zero_capacities_are_unknown_and_nan_samples_stay(self, write_mat, tmp_path):
         gap = np.array([4.0, np.nan, 3.8, 3.7])
@@ -73,14 +75,26 @@ class TestCycles:
         recording = read(write_mat(tmp_path / "x.mat", variables))
         assert recording.cycles[0].recorded_capacity_ah is None
         assert np.array_equal(recording.cycles[0].voltage_v, gap, equal_nan=True)
-        assert discharge_capacity_ah(recording.cycles[1], 2.0) is None
-        assert any("kept as NaN: 1" in line for line in recording.report)
+        assert np.isnan(discharge_capacities_ah(recording, 2.0)).all()
+        assert any("kept as NaN: 1" in line for line in recording.report.notes)
 
-    def test_columns_of_different_lengths_leave_the_operation_out(self, write_mat, tmp_path):
-        variables = cell(operation("discharge", 0, -2.0, Time=np.arange(3.0)), operation("discharge", 20, -2.0))
+    def test_a_clock_of_another_length_is_unknown_and_the_cycle_stays(self, write_mat, tmp_path):
+        variables = cell(
+            operation("discharge", 0, -2.0, Time=np.arange(3.0), Capacity=1.8), operation("discharge", 20, -2.0)
+        )
+        recording = read(write_mat(tmp_path / "x.mat", variables))
+        assert len(recording) == 2
+        assert np.isnan(recording.cycles[0].time_s).all()
+        assert recording.cycles[0].recorded_capacity_ah == 1.8
+        assert any("another length, and is unknown: 1" in line for line in recording.report.missing)
+
+    def test_an_operation_without_voltages_for_its_currents_is_left_out(self, write_mat, tmp_path):
+        variables = cell(
+            operation("discharge", 0, -2.0, Voltage_measured=np.arange(3.0)), operation("discharge", 20, -2.0)
+        )
         recording = read(write_mat(tmp_path / "x.mat", variables))
         assert len(recording) == 1
-        assert any("different lengths" in line for line in recording.report)
+        assert any("without columns of one length: 1" in line for line in recording.report.left_out)
 
     def test_operations_without_a_discharge_are_no_cycles(self, write_mat, tmp_path):
         path = write_mat(tmp_path / "x.mat", cell(operation("charge", 0, 1.5), IMPEDANCE))

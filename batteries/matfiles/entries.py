@@ -1,0 +1,127 @@
+"""One record of a file, with its columns under the product's names."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import numpy as np
+from numpy.typing import NDArray
+
+from batteries.matfiles.layout import Samples
+from batteries.matfiles.tree import Node, Numbers, numbers
+from batteries.matfiles.units import Unit, converted
+from batteries.recordings import SAMPLE_COLUMNS
+
+Floats = NDArray[np.float64]
+Record = Mapping[str, Node]
+
+COUNTERS = ("capacity_ah", "discharged_ah", "charged_ah", "charge_ah")
+NOTHING = np.empty(0)
+LARGEST_INDEX = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a column comes from: a field of the record, and its unit where that is known."""
+
+    name: str
+    unit: Unit | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One record as the file has it, in the units that are said. A cycle, or the charge or discharge of one."""
+
+    index: int | None  # its own number, where it has one
+    samples: Samples  # of one length, which may be 0; what is not there is NaN
+    counters: Samples = field(default_factory=dict)  # of that length too
+    scalars: dict[str, float] = field(default_factory=dict)  # one number a record: capacities, resistance
+    unequal: tuple[str, ...] = ()  # columns of another length, which are unknown
+    kind: str | None = None  # 'charge' or 'discharge' where the file says so
+    started: datetime | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of samples."""
+        return len(self.samples["voltage_v"])
+
+
+def read_columns(record: Record, sources: Mapping[str, Source]) -> dict[str, Floats]:
+    """The columns that a record has, converted; matrices and what is not numeric are not there."""
+    found: dict[str, Floats] = {}
+    for column, source in sources.items():
+        node = record.get(source.name)
+        if isinstance(node, Numbers) and node.size and node.is_vector:
+            found[column] = converted(node.read(), source.unit)
+    return found
+
+
+def entry(values: Mapping[str, Floats], *, kind: str | None = None, started: datetime | None = None) -> Entry:
+    """A record out of its columns. As long as the voltage, or (where it has the length of the current alone) empty."""
+    length = values.get("voltage_v", NOTHING).size
+    current = values.get("current_a", values.get("charge_ah", NOTHING)).size
+    usable = length if length == current else 0
+    equal = {
+        column: values[column] for column in SAMPLE_COLUMNS if usable and values.get(column, NOTHING).size == usable
+    }
+    unknown = np.full(usable, np.nan)
+    per_sample = {name: values[name] for name in COUNTERS if 1 < usable == values.get(name, NOTHING).size}
+    scalars = {name: one for name in (*COUNTERS, "resistance_ohm") if (one := _constant(values.get(name))) is not None}
+    per_sample = {name: counter for name, counter in per_sample.items() if name not in scalars}
+    known_lengths = [column for column in SAMPLE_COLUMNS if values.get(column, NOTHING).size]
+    return Entry(
+        index=whole(values.get("cycle_index", NOTHING)),
+        samples={column: equal.get(column, unknown) for column in SAMPLE_COLUMNS},
+        counters=per_sample,
+        scalars=scalars,
+        unequal=tuple(column for column in known_lengths if column not in equal),
+        kind=kind,
+        started=started,
+    )
+
+
+def _constant(values: Floats | None) -> float | None:
+    """The one finite number that a field holds, once or again for every sample; None for counters and for nothing."""
+    if values is None or not values.size or not np.isfinite(values[0]):
+        return None
+    same = values.size == 1 or (values[0] != 0.0 and values[-1] == values[0] and bool((values == values[0]).all()))
+    return float(values[0]) if same else None
+
+
+def joined_entries(parts: Sequence[Entry]) -> Entry:
+    """Parts of one cycle one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    return Entry(
+        index=next((part.index for part in parts if part.index is not None), None),
+        samples={name: np.concatenate([part.samples[name] for part in parts]) for name in SAMPLE_COLUMNS},
+        scalars={name: value for part in parts for name, value in part.scalars.items()},
+        unequal=tuple(dict.fromkeys(name for part in parts for name in part.unequal)),
+    )
+
+
+def whole(values: Floats) -> int | None:
+    """The first value as a cycle number; None where it is not one."""
+    if not values.size or not abs(values[0]) <= LARGEST_INDEX:
+        return None
+    return round(float(values[0]))
+
+
+def date_of(node: Node | None) -> datetime | None:
+    """A moment from a MATLAB date vector [year month day hour minute second]."""
+    vector = numbers(node)
+    if vector is None or vector.size != 6 or not np.isfinite(vector).all():
+        return None
+    year, month, day, hour, minute = (int(part) for part in vector[:5])
+    try:
+        return datetime(year, month, day, hour, minute) + timedelta(seconds=float(vector[5]))  # noqa: DTZ001 - no zone
+    except (ValueError, OverflowError):
+        return None
+
+
+def spread(count: int, most: int = 40) -> Iterable[int]:
+    """Positions of at most `most` records all over a series, in pairs of neighbours: charges and discharges alike."""
+    if count <= most:
+        return range(count)
+    starts = np.linspace(0, count - 2, most // 2).astype(int)
+    return [int(at) for at in np.unique(np.concatenate([starts, starts + 1]))]

@@ -1,0 +1,44 @@
+"""NASA PCoE (B. Saha, K. Goebel, Battery Data Set): a struct named as the cell, whose `cycle` is a list of operations.
+
+A cycle of the product is a discharge with the charge before it; its index counts the discharges from 1.
+`Current_measured` is used: the sign of `Current_load` flips between records.
+"""
+
+from batteries.matfiles.declared import Column, Declaration, declared
+from batteries.matfiles.entries import Record
+from batteries.matfiles.tree import Struct, scalar
+
+
+def resistance_ohm(operation: Record) -> float | None:
+    """Electrolyte and charge-transfer resistance, Re + Rct, that an impedance measurement estimates."""
+    data = operation["data"]
+    if not isinstance(data, Struct) or data.count != 1 or not {"Re", "Rct"} <= set(data.fields):
+        return None
+    parts = [scalar(data.fields[name][0]) for name in ("Re", "Rct")]
+    known = [part for part in parts if part is not None and part > 0]
+    return sum(known) if len(known) == len(parts) else None
+
+
+LAYOUT = declared(
+    Declaration(
+        name="nasa",
+        description="a struct named as the cell whose field 'cycle' lists operations with 'type' and 'data'",
+        cycles="cycle",
+        inside="data",
+        kind="type",
+        started="time",
+        columns={
+            "time_s": Column("Time", "s"),
+            "voltage_v": Column("Voltage_measured", "V"),
+            "current_a": Column("Current_measured", "A"),
+            "temperature_c": Column("Temperature_measured", "degC"),
+            "capacity_ah": Column("Capacity", "Ah"),
+        },
+        resistance=resistance_ohm,
+        nominal_capacity_ah=2.0,
+        manufacturer="NASA PCoE",
+        notes=(
+            "internal resistance is Re + Rct of the impedance measurement before the discharge, where there is one",
+        ),
+    )
+)

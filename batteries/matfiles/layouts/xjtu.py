@@ -1,0 +1,23 @@
+"""XJTU (Wang et al., Nature Communications 15:4332, 2024): NCM cells of Lishen; `data` has a struct a cycle."""
+
+from batteries.matfiles.declared import Column, Declaration, declared
+
+LAYOUT = declared(
+    Declaration(
+        name="xjtu",
+        description="'data', a struct for each cycle with voltage_V, current_A, relative_time_min, and 'summary'",
+        cycles="data",
+        columns={
+            "time_s": Column("relative_time_min", "min"),
+            "voltage_v": Column("voltage_V", "V"),
+            "current_a": Column("current_A", "A"),
+            "temperature_c": Column("temperature_C", "degC"),
+            "discharged_ah": Column("summary.discharge_capacity_Ah", "Ah"),
+            "capacity_ah": Column("capacity_Ah", "Ah"),
+        },
+        marks=("relative_time_min", "system_time", "power_Wh"),
+        nominal_capacity_ah=2.0,
+        manufacturer="Lishen",
+        chemistry="NCM",
+    )
+)
