@@ -1,11 +1,19 @@
 """Rows of data versions: the states of ``data/`` that DVC keeps."""
 
+import re
 from typing import Any
 
 from sqlalchemy import Select, exists, func, select
 from sqlalchemy.orm import Session
 
 from store.tables import Battery, DataVersion, utc_now
+
+HASH_PREFIX = re.compile(r"[0-9a-f]{4,32}")
+LARGEST_ID = 2**31 - 1
+
+
+class AmbiguousVersion(LookupError):
+    """More than one data version is meant."""
 
 
 def listing() -> Select[Any]:
@@ -34,12 +42,40 @@ def record(session: Session, dvc_hash: str, battery_count: int, size_bytes: int)
     return version
 
 
-def is_behind(session: Session) -> bool:
-    """Whether batteries were added, changed or deleted since the newest version, or it was not pushed yet."""
-    if session.scalar(select(exists().where(Battery.data_version_id.is_(None)))):
-        return True
+def current(session: Session) -> DataVersion | None:
+    """The version that ``data/`` is in; None when something was added, changed or deleted since the newest one."""
     version = newest(session)
+    if version is None or unversioned(session):
+        return None
     count = session.scalar(select(func.count()).select_from(Battery)) or 0
-    if version is None:
-        return count > 0
-    return count != version.battery_count or version.pushed_at is None
+    return version if count == version.battery_count else None
+
+
+def unversioned(session: Session) -> list[int]:
+    """Ids of batteries that no version has as they are now."""
+    return list(session.scalars(select(Battery.id).where(Battery.data_version_id.is_(None)).order_by(Battery.id)))
+
+
+def is_behind(session: Session) -> bool:
+    """Whether ``data/`` is in no version as it is, or one was not pushed yet."""
+    if session.scalar(select(exists().where(DataVersion.pushed_at.is_(None)))):
+        return True
+    if newest(session) is None:
+        return bool(session.scalar(select(exists().where(Battery.id.is_not(None)))))
+    return current(session) is None
+
+
+def find(session: Session, name: str) -> DataVersion | None:
+    """The version that a person names: by id, by hash, or by at least four characters that only its hash starts with.
+
+    Raises AmbiguousVersion.
+    """
+    if name.isdecimal() and int(name) <= LARGEST_ID and (version := session.get(DataVersion, int(name))):
+        return version
+    prefix = name.removesuffix(".dir").lower()
+    if not HASH_PREFIX.fullmatch(prefix):
+        return None
+    found = session.scalars(select(DataVersion).where(DataVersion.dvc_hash.startswith(prefix)).limit(2)).all()
+    if len(found) > 1:
+        raise AmbiguousVersion(f"several data versions start with {prefix}")
+    return found[0] if found else None

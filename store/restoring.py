@@ -8,18 +8,27 @@ from pathlib import Path
 from sqlalchemy import delete, func, select, text
 from sqlalchemy.orm import Session
 
-from store import data_versions, descriptions, files
+from store import data_versions, descriptions, files, jobs
 from store.changes import settle
 from store.cycle_rows import cycle_rows
-from store.dvc_objects import cached, fetch, listing
+from store.dvc_objects import Progress, cached, fetch, listing, silent
 from store.imports import insert_cycles
 from store.session import reading, transaction
 from store.settings import get_settings
+from store.sweeping import sweep
 from store.tables import Battery, DataVersion
-from store.versions import LOCK_NAME, record_still, snapshot
+from store.versions import LOCK_NAME, nothing_yet, record_still, snapshot
 
 DESCRIPTION = re.compile(r"batteries/(\d+)\.json")
 Hashes = dict[str, str]  # name below data/ → md5
+
+
+class IncompleteVersion(LookupError):
+    """A data version lacks files of a battery: it was made of a damaged ``data/``."""
+
+
+class BatteryInUse(Exception):
+    """A training job that is not over needs a battery that the version does not have."""
 
 
 @dataclass(frozen=True)
@@ -30,22 +39,49 @@ class Restored:
     removed: list[int]
 
 
-def restore(dvc_hash: str) -> Restored:
+@dataclass(frozen=True)
+class Outlook(Restored):
+    """What restoring a version would do now, and the ids of batteries that no version has as they are."""
+
+    unversioned: list[int]
+
+
+def outlook(dvc_hash: str) -> Outlook:
+    """What ``restore`` would do, as far as rows tell. Raises MissingObject, IncompleteVersion."""
+    wanted = checked_listing(dvc_hash)
+    with reading() as session:
+        newest, unversioned = data_versions.newest(session), data_versions.unversioned(session)
+    changed = set(changed_since(newest, wanted)) | (set(unversioned) & set(ids_in(wanted)))
+    return Outlook(written=sorted(changed), removed=gone(wanted), unversioned=unversioned)
+
+
+def checked_listing(dvc_hash: str) -> Hashes:
+    """The version's files. Raises MissingObject, IncompleteVersion."""
+    wanted = listing(get_settings(), dvc_hash)
+    for battery_id in ids_in(wanted):
+        if lacking := sorted(set(files.kinds(battery_id).values()) - set(wanted)):
+            raise IncompleteVersion(f"data version {dvc_hash} lacks {', '.join(lacking)}")
+    return wanted
+
+
+def restore(dvc_hash: str, progress: Progress = silent) -> Restored:
     """Make ``data/`` and the rows of batteries what they were in a version.
 
     The present state is versioned first, in the same moment in which it is replaced, so that nothing is lost by it.
-    Raises MissingObject when neither the cache nor the remote has the version.
+    What a killed restore left half done is put right before. ``progress`` is told of objects that have to be pulled.
+    Raises MissingObject when neither the cache nor the remote has the version, IncompleteVersion, BatteryInUse.
     """
     settings = get_settings()
-    wanted = listing(settings, dvc_hash)
-    fetch(settings, set(wanted.values()))
+    wanted = checked_listing(dvc_hash)
+    fetch(settings, set(wanted.values()), progress)
+    if not nothing_yet():  # else rows were lost, not files: none is an orphan
+        sweep()
     with files.locked(settings.var / LOCK_NAME, exclusive=True), files.incoming(settings.data) as folder:
+        refuse_unless_free(gone(wanted))
         lay_out(changed_since(snapshot(), wanted), wanted, folder)  # most of the work, while uploads go on
         with files.still(settings.var):
-            changed = changed_since(record_still(), wanted)
+            changed, removed = changed_since(record_still(), wanted), gone(wanted)
             lay_out(changed, wanted, folder)
-            with reading() as session:
-                removed = sorted(set(session.scalars(select(Battery.id))) - set(ids_in(wanted)))
             try:
                 replace(dvc_hash, wanted, folder, changed, removed)
             except BaseException:
@@ -54,6 +90,23 @@ def restore(dvc_hash: str) -> Restored:
             for battery_id in removed:
                 files.remove(settings.data, battery_id)
     return Restored(written=changed, removed=removed)
+
+
+def gone(wanted: Hashes) -> list[int]:
+    """Ids of the batteries that are there and are not in a version."""
+    with reading() as session:
+        return sorted(set(session.scalars(select(Battery.id))) - set(ids_in(wanted)))
+
+
+def refuse_unless_free(battery_ids: list[int]) -> None:
+    """Raise BatteryInUse when a training job that is not over uses one of them, as for a DELETE."""
+    with reading() as session:
+        for battery_id in battery_ids:
+            if using := jobs.using_battery(session, battery_id):
+                raise BatteryInUse(
+                    f"training job {using[0]} uses battery {battery_id}, which this version does not have: "
+                    "wait until the job is over, or stop it"
+                )
 
 
 def changed_since(now: DataVersion | None, wanted: Hashes) -> list[int]:

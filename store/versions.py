@@ -75,8 +75,10 @@ def snapshot() -> DataVersion | None:
             return record(repo)
 
 
-def record_still() -> DataVersion:
+def record_still() -> DataVersion | None:
     """Record the state of ``data/`` and stamp every battery with it; the caller is in ``files.still``."""
+    if nothing_yet():
+        return None
     with opened(get_settings()) as repo:
         return record(repo)
 

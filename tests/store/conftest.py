@@ -147,6 +147,14 @@ def mat(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def other_mat(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another cell of 40 synthetic cycles."""
+    path = tmp_path_factory.mktemp("mat") / "other.mat"
+    write_mat(synthetic_cell(cycles=40, seed=7), path)
+    return path
+
+
 @pytest.fixture
 def upload(mat: Path) -> Callable[..., Battery]:
     """Import a file, the synthetic one when none is given."""

@@ -1,15 +1,46 @@
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from sqlalchemy import select
 
-from store import batteries, files, recordings, restoring, sweeping, versions
+from batteries.windows import Windows, make_windows
+from flows import claiming
+from flows.pinning import Pinned, pin_data
+from store import batteries, files, jobs, recordings, restoring, sweeping, versions
 from store.changes import delete_battery, update_battery
 from store.descriptions import to_json
 from store.dvc_objects import listing
-from store.restoring import restore
+from store.restoring import BatteryInUse, IncompleteVersion, Outlook, outlook, restore
 from store.session import reading, transaction
+from store.settings import CHECKOUT
 from store.tables import Battery, DataVersion
+
+# A restore whose process is killed: before the first rename, after the first of them, or after the commit.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from store import files, restoring
+dvc_hash, moment = sys.argv[1:]
+
+def die(*arguments):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def move_some(moves):
+    for source, place in moves[:len(moves) // 2]:
+        source.replace(place)
+    die()
+
+if moment == "after":
+    files.remove = die
+else:
+    files.move_many_into_place = die if moment == "before" else move_some
+restoring.restore(dvc_hash)
+"""
 
 
 class TestRestore:
@@ -32,6 +63,8 @@ class TestRestore:
         assert rows[0].soh == pytest.approx(rows[0].capacity_ah / 1.1)
         assert stamps() == {1: old.id, 2: old.id}
         assert sweeping.sweep() == []
+        assert behind(), "the state that was replaced is on this machine alone"
+        version_now()
         assert not behind()
 
     def test_loses_nothing_that_was_not_versioned(self, database, upload, tree, version_now):
@@ -144,3 +177,127 @@ class TestRestore:
         assert files.paths(database.data, 1)["description"].read_bytes() == to_json(first)
         assert tree(database.data) == ["batteries/1.json", "cycles/1.parquet", "raw/1.mat"]
         assert sweeping.sweep() == []
+
+    @pytest.mark.parametrize("moment", ["before", "between", "after"])
+    def test_one_that_is_killed_is_finished_by_the_next(self, home, upload, tree, version_now, moment):
+        upload(nominal_capacity=1.1, chemistry="LFP")
+        upload()
+        names, old = tree(home.data), version_now()
+        update_battery(1, nominal_capacity=2.0)
+        delete_battery(2)
+        upload(chemistry="unversioned")
+        killed = subprocess.run(
+            [sys.executable, "-c", KILLED, old.dvc_hash, moment],
+            cwd=CHECKOUT,
+            env=os.environ | {"BATTERY_HOME": str(home.home)},
+            timeout=120,
+            check=False,
+        )
+        assert killed.returncode == -signal.SIGKILL
+        restore(old.dvc_hash)
+        assert tree(home.data) == names
+        assert sweeping.sweep() == []
+        with reading() as session:
+            first = batteries.get(session, 1)
+            kept = session.scalars(select(DataVersion).where(DataVersion.id != old.id)).all()
+        assert (first.nominal_capacity, first.chemistry) == (1.1, "LFP")
+        [unversioned] = [v for v in kept if "raw/3.mat" in listing(home, v.dvc_hash)]
+        restore(unversioned.dvc_hash)
+        with reading() as session:
+            assert batteries.get(session, 1).nominal_capacity == 2.0
+            assert batteries.get(session, 2) is None
+            assert batteries.get(session, 3).chemistry == "unversioned"
+        assert len(kept) == 1, "what was half done is no version"
+        assert sweeping.sweep() == []
+
+    def test_refuses_to_take_a_battery_from_a_training_job(self, database, upload, version_now, tree):
+        upload()
+        old = version_now()
+        upload()
+        with transaction() as session:
+            job = jobs.create(
+                session, algorithm="baseline", battery_ids=[2], hyperparams={}, total_epochs=1, model_name=None
+            )
+        names = tree(database.data)
+        with pytest.raises(BatteryInUse, match=f"training job {job.id} uses battery 2"):
+            restore(old.dvc_hash)
+        assert tree(database.data) == names
+        with transaction() as session:
+            jobs.request_stop(session, job.id)
+        assert restore(old.dvc_hash).removed == [2]
+
+    def test_refuses_a_version_that_lacks_a_file(self, home, upload, version_now, tree):
+        upload()
+        (home.data / "raw" / "1.mat").unlink()
+        damaged = version_now()
+        upload()
+        names = tree(home.data)
+        with pytest.raises(IncompleteVersion, match=r"lacks raw/1\.mat"):
+            restore(damaged.dvc_hash)
+        assert tree(home.data) == names
+
+    def test_brings_back_a_file_that_was_lost_or_damaged(self, home, upload, version_now):
+        upload()
+        version = version_now()
+        paths = files.paths(home.data, 1)
+        raw = paths["raw"].read_bytes()
+        paths["raw"].unlink()
+        paths["cycles"].write_bytes(b"damaged")
+        restore(version.dvc_hash)
+        assert paths["raw"].read_bytes() == raw
+        assert len(recordings.latest_window(home.data, 1, 30).cycle_index) == 30
+
+
+class TestOutlook:
+    def test_says_what_a_restore_would_do(self, home, upload, version_now):
+        for _ in range(3):
+            upload()
+        old = version_now()
+        update_battery(1, chemistry="LFP")
+        delete_battery(2)
+        upload()
+        seen = outlook(old.dvc_hash)
+        assert (seen.written, seen.removed, seen.unversioned) == ([1, 2], [4], [1, 4])
+        done = restore(old.dvc_hash)
+        assert (done.written, done.removed) == (seen.written, seen.removed)
+        assert outlook(old.dvc_hash) == Outlook([], [], [])
+
+
+class TestAfterwards:
+    def test_training_gets_the_same_windows_bit_for_bit(self, home, upload, version_now, other_mat):
+        """As a job pins them: from before, and from a restored version after an upload, a change and a removal."""
+        upload(nominal_capacity=1.1, chemistry="LFP")
+        upload(other_mat)
+        old = version_now()
+        before = pinned_windows([1, 2])
+        update_battery(1, nominal_capacity=1.3, chemistry="NMC")
+        delete_battery(2)
+        upload(other_mat)
+        version_now()
+        changed = pinned_windows([1])
+        restore(old.dvc_hash)
+        after = pinned_windows([1, 2])
+        assert data_version_of(after) == data_version_of(before) == old.dvc_hash
+        for name in ("x", "mask", "cycle_index", "soh", "rul", "rul_lower_bound", "cell"):
+            then, now = getattr(before[1], name), getattr(after[1], name)
+            assert (then.dtype, then.shape, then.tobytes()) == (now.dtype, now.shape, now.tobytes()), name
+        assert changed[1].soh.tobytes() != before[1].soh[: len(changed[1].soh)].tobytes()
+
+
+def pinned_windows(battery_ids: list[int]) -> tuple[Pinned, Windows]:
+    """What a training job on these batteries would learn from now."""
+    with transaction() as session:
+        job = jobs.create(
+            session, algorithm="baseline", battery_ids=battery_ids, hyperparams={}, total_epochs=1, model_name=None
+        )
+    claim = claiming.claim(job.id, None)
+    assert claim is not None
+    pinned = pin_data(claim, Mock())
+    windows = make_windows(pinned.histories, 16)
+    with transaction() as session:
+        jobs.request_stop(session, job.id)
+    return pinned, windows
+
+
+def data_version_of(pinned: tuple[Pinned, Windows]) -> str:
+    return pinned[0].data_version
