@@ -1,15 +1,10 @@
-"""The process that reads an uploaded file: ``python -m store.parse_upload``, started by ``store.parser``.
+"""What a parser does, in a process of its own that ``store.parser_template`` forks for it.
 
-It reads its order from stdin (JSON), limits itself before it looks at a byte of the file, writes the Parquet file that
-it was asked for, and prints a summary (JSON). What is wrong with the file is printed as an error, status 3. It imports
-little, because every upload waits for it to start.
+It limits itself before it looks at a byte of the file, writes the Parquet file that it was asked for, and answers with
+what the rows need, or with what is wrong with the file.
 """
 
-import ctypes
-import json
 import resource
-import signal
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,32 +13,26 @@ import numpy as np
 from batteries.cycles import discharge_capacities_ah, early_capacity_ah
 from batteries.features import cycle_features
 from batteries.matfiles.errors import MatFileError, SeveralCells
+from batteries.matfiles.reader import read
 from batteries.recordings import Recording
 from store import recordings
 
-REFUSED = 3
-PR_SET_PDEATHSIG = 1  # Linux: whoever waits for this process takes it along when killed
 OPEN_FILES = 64
 
 
-def main() -> int:
-    """Do one order."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    order = json.load(sys.stdin)
+def perform(order: dict[str, Any]) -> dict[str, Any]:
+    """Do one order; what is wrong with the file is the answer's ``error``."""
     limit(order["memory_bytes"], order["cpu_s"], order["file_bytes"])
     try:
-        answer = parse(order)
+        return parse(order)
     except MatFileError as error:
-        answer = {"error": type(error).__name__, "message": str(error)}
+        answer: dict[str, Any] = {"error": type(error).__name__, "message": str(error)}
         if isinstance(error, SeveralCells):
             answer["cells"] = error.cells
+        return answer
     except MemoryError:
-        answer = {
-            "error": "UnreadableFile",
-            "message": f"Reading the file takes more than {order['memory_bytes'] // 1024**2} MB of memory",
-        }
-    json.dump(answer, sys.stdout)
-    return REFUSED if "error" in answer else 0
+        message = f"Reading the file takes more than {order['memory_bytes'] // 1024**2} MB of memory"
+        return {"error": "UnreadableFile", "message": message}
 
 
 def limit(memory_bytes: int, cpu_s: int, file_bytes: int) -> None:
@@ -60,12 +49,7 @@ def limit(memory_bytes: int, cpu_s: int, file_bytes: int) -> None:
 def parse(order: dict[str, Any]) -> dict[str, Any]:
     """Write the Parquet file; returns what the rows need."""
     source = Path(order["source"])
-    if order["kind"] == "parquet":
-        recording = recordings.read_recording(source)
-    else:
-        from batteries.matfiles.reader import read
-
-        recording = read(source, order["cell"])
+    recording = recordings.read_recording(source) if order["kind"] == "parquet" else read(source, order["cell"])
     return convert(recording, Path(order["target"]), order["nominal_capacity"], order["layout_nominal_capacity"])
 
 
@@ -95,7 +79,3 @@ def convert(
         "chemistry": recording.chemistry,
         "report": recording.report.as_dict(),
     }
-
-
-if __name__ == "__main__":
-    sys.exit(main())

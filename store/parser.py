@@ -1,27 +1,44 @@
-"""Runs the process that parses uploads: with limits, in a process group of its own, and never longer than it may."""
+"""Runs parsers of uploads: each in a process of its own with limits, and never longer than it may.
 
-import contextlib
+They are forked from a template (``store.parser_template``) that has imported everything, which takes ten times as long
+as forking. There is one for this process, started when it is first needed, and again when it has died.
+"""
+
 import json
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from batteries.matfiles.errors import MatFileError, NoCycles, SeveralCells, UnreadableFile
-from store.parse_upload import REFUSED
 from store.settings import CHECKOUT, Settings
 
 log = logging.getLogger(__name__)
 
 WALL_CLOCK_FACTOR = 3  # a parser that waits (for the disk, for a processor) may take this much longer than its CPU time
 LARGEST_OUTPUT = 4 * 1024**3
+LARGEST_ANSWER = 16 * 1024**2
+READ_BYTES = 64 * 1024
+KILL_S = 30
+NO_TEMPLATE = "the process that parsers are forked from does not run"
+DAMAGED = "The file is damaged or of a kind that cannot be read"
 ERRORS: dict[str, type[MatFileError]] = {"UnreadableFile": UnreadableFile, "NoCycles": NoCycles}
-# No secret of ours is in the parser's environment, and its linear algebra takes one thread (address space is limited).
-ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+# No secret of ours is in the parser's environment, and its linear algebra takes one thread: processes with more than
+# one are not forked safely, and address space is limited.
+ENVIRONMENT = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
 INHERITED = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
 
 
@@ -37,7 +54,57 @@ class Parsed:
     cell: str | None
     manufacturer: str | None
     chemistry: str | None
-    report: dict[str, Any]  # Report.as_dict()
+    report: list[str]
+
+
+class Template:
+    """The process that parsers are forked from. It ends when this one does, however that ends."""
+
+    def __init__(self) -> None:
+        self._orders, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self.process = subprocess.Popen(  # noqa: S603 - our own module
+                [sys.executable, "-m", "store.parser_template", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                cwd=CHECKOUT,
+                env=ENVIRONMENT | {name: os.environ[name] for name in INHERITED if name in os.environ},
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it still runs."""
+        return self.process.poll() is None
+
+    def give(self, order: bytes) -> socket.socket:
+        """The socket over which a new parser answers. Raises OSError when the template is gone."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            socket.send_fds(self._orders, [order], [theirs.fileno()])
+        return ours
+
+    def stop(self) -> None:
+        """End it with its parsers, and wait until it is gone."""
+        self._orders.close()
+        self.process.kill()
+        self.process.wait()
+
+
+_templates: dict[int, Template] = {}  # by the process that owns them: after a fork each has its own
+_starting = threading.Lock()
+
+
+def get_ready() -> Template:
+    """Start the template unless it is there, without waiting for it: so that it is ready when an upload has arrived."""
+    with _starting:
+        template = _templates.get(os.getpid())
+        if template is None or not template.is_alive:
+            if template is not None:
+                template.stop()
+            template = _templates[os.getpid()] = Template()
+        return template
 
 
 class RunningParser:
@@ -54,7 +121,7 @@ class RunningParser:
         cell: int | None = None,
         kind: str = "mat",
     ) -> None:
-        self._settings = settings
+        self._cpu_s = settings.parser_cpu_s
         order = {
             "kind": kind,
             "source": str(source),
@@ -66,16 +133,8 @@ class RunningParser:
             "cpu_s": settings.parser_cpu_s,
             "file_bytes": LARGEST_OUTPUT,
         }
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "store.parse_upload"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=CHECKOUT,
-            env=ENVIRONMENT | {name: os.environ[name] for name in INHERITED if name in os.environ},
-            start_new_session=True,
-        )
-        self._give(order)
+        self._order = json.dumps(order).encode()
+        self._connection = self._begin()
 
     def __enter__(self) -> Self:
         return self
@@ -83,40 +142,78 @@ class RunningParser:
     def __exit__(self, *_: object) -> None:
         self._kill()
 
-    def _give(self, order: dict[str, Any]) -> None:
-        assert self._process.stdin is not None  # noqa: S101 - it is a pipe
-        with contextlib.suppress(BrokenPipeError):  # it died at once: result() says why
-            self._process.stdin.write(json.dumps(order).encode())
-            self._process.stdin.close()
-        self._process.stdin = None
+    def _begin(self) -> socket.socket:
+        self._template = get_ready()
+        try:
+            return self._template.give(self._order)
+        except OSError:  # it was killed a moment ago
+            return self._begin_again()
+
+    def _begin_again(self) -> socket.socket:
+        self._template.stop()
+        self._template = get_ready()
+        try:
+            return self._template.give(self._order)
+        except OSError as error:
+            raise RuntimeError(NO_TEMPLATE) from error
 
     def result(self) -> Parsed:
         """What was found. Raises UnreadableFile, NoCycles or SeveralCells; the message says what is wrong."""
-        seconds = self._settings.parser_cpu_s * WALL_CLOCK_FACTOR
-        try:
-            output, errors = self._process.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            self._kill()
-            raise UnreadableFile(f"Reading the file takes longer than {seconds} s") from None
-        if self._process.returncode not in {0, REFUSED}:
-            raise self._crashed(errors)
+        ends = time.monotonic() + self._cpu_s * WALL_CLOCK_FACTOR
+        output, status = self._wait(ends)
+        if status is None:  # the template was killed and its parsers with it: no fault of the file
+            self._connection = self._begin_again()
+            output, status = self._wait(ends)
+        if status is None:
+            raise RuntimeError(NO_TEMPLATE)
+        if status != 0:
+            raise self._crashed(status)
         answer: dict[str, Any] = json.loads(output)
         if "error" in answer:
             raise refusal(answer)
         return Parsed(**answer)
 
-    def _crashed(self, errors: bytes) -> UnreadableFile:
-        status = self._process.returncode
-        last_lines = errors.decode(errors="replace")[-4000:]
+    def _wait(self, ends: float) -> tuple[bytes, int | None]:
+        """What the parser said and its exit status, None when nobody is left to say it."""
+        said = bytearray()
+        while True:
+            left = ends - time.monotonic()
+            try:
+                self._connection.settimeout(max(left, 1e-3))
+                received = self._connection.recv(READ_BYTES)
+            except TimeoutError:
+                self._kill()
+                seconds = self._cpu_s * WALL_CLOCK_FACTOR
+                raise UnreadableFile(f"Reading the file takes longer than {seconds} s") from None
+            except ConnectionResetError:
+                received = b""
+            said += received
+            if not received:
+                break
+            if len(said) > LARGEST_ANSWER:
+                raise UnreadableFile("The file holds more names than can be told")
+        self._connection.close()
+        output, newline, status = bytes(said).rpartition(b"\n")
+        return output, int(status) if newline else None
+
+    def _crashed(self, status: int) -> UnreadableFile:
         if status == -signal.SIGXCPU:
-            return UnreadableFile(f"Reading the file takes more than {self._settings.parser_cpu_s} s of computing")
-        log.error("The parser of an upload ended with status %s\n%s", status, last_lines)
-        return UnreadableFile("The file is damaged or of a kind that cannot be read")
+            return UnreadableFile(f"Reading the file takes more than {self._cpu_s} s of computing")
+        log.error("The parser of an upload ended with status %s", status)
+        return UnreadableFile(DAMAGED)
 
     def _kill(self) -> None:
-        if self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.communicate()
+        """Give the order up and wait until the parser is gone, so that it writes no more."""
+        with self._connection as connection:
+            if connection.fileno() < 0:
+                return
+            connection.settimeout(KILL_S)
+            try:
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(READ_BYTES):
+                    pass
+            except OSError:  # the template is gone, and its parsers with it
+                return
 
 
 def refusal(answer: dict[str, Any]) -> MatFileError:

@@ -1,7 +1,13 @@
+import json
+import os
 import resource
 import signal
+import subprocess
+import sys
+import textwrap
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -12,7 +18,7 @@ import scipy.io
 from batteries.matfiles.errors import MatFileError, NoCycles, UnreadableFile
 from batteries.samples import synthetic_cell, write_mat
 from store import parser
-from store.parser import RunningParser
+from store.parser import CHECKOUT, RunningParser
 
 
 @pytest.fixture
@@ -34,6 +40,40 @@ def fails(settings, source: Path, target: Path, error: type[MatFileError]) -> st
     with pytest.raises(error) as caught:
         parse(settings, source, target)
     return str(caught.value)
+
+
+@pytest.fixture
+def parsing_does(tmp_path, monkeypatch):
+    """Parsers that run this code instead of parsing; `beside` runs when their template starts."""
+
+    def do(code: str, beside: str = "") -> None:
+        package = tmp_path / "checkout" / "store"
+        package.mkdir(parents=True)
+        (tmp_path / "checkout" / "batteries").symlink_to(CHECKOUT / "batteries")
+        for module in (CHECKOUT / "store").glob("*.py"):
+            name = "as_it_is.py" if module.name == "parse_upload.py" else module.name
+            (package / name).symlink_to(module)
+        body = textwrap.indent(f"limit(2**30, order['cpu_s'], 2**30)\n{code}", "    ")
+        (package / "parse_upload.py").write_text(
+            f"{beside}\nfrom store.as_it_is import limit\n\ndef perform(order):\n{body}\n"
+        )
+        monkeypatch.setattr(parser, "CHECKOUT", tmp_path / "checkout")
+
+    monkeypatch.setattr(parser, "_templates", {})
+    yield do
+    for template in parser._templates.values():
+        template.stop()
+
+
+def told(settings, source: Path, folder: Path) -> dict[str, Any]:
+    """What a parser that runs TELLS knows of itself."""
+    known = json.loads(fails(settings, source, folder / "out", NoCycles))
+    known["environment"] = dict(line.split("=", 1) for line in known["environment"] if line)
+    return known
+
+
+def has_ended(pid: int) -> bool:
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
 class TestResult:
@@ -77,59 +117,111 @@ class TestLimits:
         parse(bare_home, source, tmp_path / "out.parquet")
         assert psutil.Process().memory_info().rss - before < 3e6
 
-    def test_too_much_computing_is_a_clear_refusal(self, limited, mat, tmp_path, monkeypatch):
-        endless(tmp_path, monkeypatch, "while True: pass")
+    def test_too_much_computing_is_a_clear_refusal(self, limited, mat, tmp_path, parsing_does):
+        parsing_does("while True: pass")
         message = fails(limited(parser_cpu_s=1), mat, tmp_path / "out", UnreadableFile)
         assert message == "Reading the file takes more than 1 s of computing"
 
-    def test_one_that_never_ends_is_killed_with_its_children(self, limited, mat, tmp_path, monkeypatch):
+    def test_one_that_never_ends_is_killed_with_its_children(self, limited, mat, tmp_path, parsing_does):
         note = tmp_path / "child"
-        code = (
+        parsing_does(
             "import subprocess, time\n"
             "child = subprocess.Popen(['sleep', '100'])\n"
             f"open({str(note)!r}, 'w').write(str(child.pid))\n"
             "time.sleep(100)"
         )
-        endless(tmp_path, monkeypatch, code)
         started = time.monotonic()
         message = fails(limited(parser_cpu_s=1), mat, tmp_path / "out", UnreadableFile)
         assert message == "Reading the file takes longer than 3 s"
         assert time.monotonic() - started < 50
-        child = int(note.read_text())
-        assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+        assert has_ended(int(note.read_text()))
 
-    def test_a_crash_is_an_unreadable_file(self, bare_home, mat, tmp_path, monkeypatch):
-        endless(tmp_path, monkeypatch, f"import os; os.kill(os.getpid(), {int(signal.SIGSEGV)})")
+    def test_a_crash_is_an_unreadable_file(self, bare_home, mat, tmp_path, parsing_does):
+        parsing_does(f"import os; os.kill(os.getpid(), {int(signal.SIGSEGV)})")
         assert "damaged" in fails(bare_home, mat, tmp_path / "out", UnreadableFile)
 
-    def test_no_secret_is_in_its_environment(self, bare_home, mat, tmp_path, monkeypatch):
-        monkeypatch.setenv("BATTERY_SECRET_KEY", "x" * 40)
-        with RunningParser(bare_home, mat, tmp_path / "out") as running:
-            environment = psutil.Process(running._process.pid).environ()
-            running.result()
-        assert not [name for name in environment if name.startswith("BATTERY_")]
+    def test_an_error_that_nobody_expected_is_an_unreadable_file(self, bare_home, mat, tmp_path, parsing_does):
+        parsing_does("raise ZeroDivisionError")
+        assert "damaged" in fails(bare_home, mat, tmp_path / "out", UnreadableFile)
 
-    def test_it_dumps_no_core_and_opens_few_files(self, bare_home, mat, tmp_path, monkeypatch):
-        note = tmp_path / "limits"
-        code = (
-            "import resource, pathlib; from store.parse_upload import limit; limit(10**9, 10, 10**9)\n"
-            "limits = [resource.getrlimit(getattr(resource, n))[0] for n in ('RLIMIT_CORE', 'RLIMIT_NOFILE')]\n"
-            f"pathlib.Path({str(note)!r}).write_text(str(limits))"
-        )
-        real = parser.CHECKOUT
-        endless(tmp_path, monkeypatch, f"import sys; sys.path[0] = {str(real)!r}; del sys.modules['store']\n{code}")
-        with pytest.raises(ValueError, match="Expecting value"):
-            parse(bare_home, mat, tmp_path / "out")
-        assert note.read_text() == "[0, 64]"
+    def test_an_answer_without_end_is_refused(self, bare_home, mat, tmp_path, parsing_does):
+        parsing_does("return {'error': 'NoCycles', 'message': 'x' * 20_000_000}")
+        assert "more names" in fails(bare_home, mat, tmp_path / "out", UnreadableFile)
+
+    def test_no_secret_is_in_its_environment(self, bare_home, mat, tmp_path, parsing_does, monkeypatch):
+        monkeypatch.setenv("BATTERY_SECRET_KEY", "x" * 40)
+        parsing_does(TELLS)
+        known = told(bare_home, mat, tmp_path)["environment"]
+        assert "PATH" in known
+        assert not [name for name in known if name.startswith("BATTERY_")]
+
+    def test_it_dumps_no_core_opens_few_files_and_inherits_none(self, bare_home, mat, tmp_path, parsing_does):
+        parsing_does(TELLS)
+        with RunningParser(bare_home, mat, tmp_path / "a"), RunningParser(bare_home, mat, tmp_path / "b"):
+            known = told(bare_home, mat, tmp_path)
+        assert (known["core"], known["files"]) == (0, 64)
+        assert len(known["sockets"]) == 1
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] != 64
 
 
-def endless(folder: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
-    """Run ``code`` where the parser would run, after the real one's limit on computing."""
-    package = folder / "checkout" / "store"
-    package.mkdir(parents=True)
-    (package / "__init__.py").touch()
-    limit = "import resource, sys, json\ncpu = json.load(sys.stdin)['cpu_s']\n"
-    limit += "resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 1))\n"
-    (package / "parse_upload.py").write_text(limit + code)
-    monkeypatch.setattr(parser, "CHECKOUT", folder / "checkout")
+class TestTemplate:
+    def test_parsers_are_forked_from_one_process_with_one_thread(self, bare_home, mat, tmp_path, parsing_does):
+        parsing_does(TELLS)
+        first, second = told(bare_home, mat, tmp_path), told(bare_home, mat, tmp_path)
+        template = parser.get_ready().process.pid
+        assert first["parent"] == second["parent"] == template
+        assert psutil.Process(template).num_threads() == 1
+
+    def test_no_parser_is_left_when_its_order_is_given_up(self, bare_home, mat, tmp_path, parsing_does):
+        parsing_does("import time; time.sleep(100)")
+        with RunningParser(bare_home, mat, tmp_path / "out"):
+            pass
+        assert not psutil.Process(parser.get_ready().process.pid).children()
+
+    def test_it_reads_on_with_another_template_when_one_was_killed_while_parsing(self, bare_home, mat, tmp_path):
+        with RunningParser(bare_home, mat, tmp_path / "out") as running:
+            template = parser.get_ready().process
+            template.kill()
+            template.wait()
+            assert running.result().total_cycles == 30
+        assert parser.get_ready().process.pid != template.pid
+
+    def test_it_reads_on_with_another_template_when_one_was_killed_before(self, bare_home, mat, tmp_path):
+        parse(bare_home, mat, tmp_path / "a.parquet")
+        os.kill(parser.get_ready().process.pid, signal.SIGKILL)
+        assert parse(bare_home, mat, tmp_path / "b.parquet").total_cycles == 30
+
+    def test_one_that_cannot_start_is_no_fault_of_the_file(self, bare_home, mat, tmp_path, parsing_does):
+        parsing_does("", beside="raise ImportError")
+        with pytest.raises(RuntimeError, match="does not run"):
+            parse(bare_home, mat, tmp_path / "out")
+
+    def test_it_and_its_parsers_end_when_their_owner_is_killed(self, mat, tmp_path, parsing_does, eventually):
+        note = tmp_path / "parser"
+        parsing_does(f"import os, time; open({str(note)!r}, 'w').write(str(os.getpid())); time.sleep(100)")
+        code = "from store import parser; from signal import pause; parser.CHECKOUT = parser.Path.cwd()\n"
+        code += f"running = parser.RunningParser(parser.Settings(), parser.Path({str(mat)!r}), 'out'); pause()"
+        with subprocess.Popen([sys.executable, "-c", code], cwd=parser.CHECKOUT) as owner:
+            try:
+                eventually(lambda: note.is_file() and note.read_text(), 30, "a parser at work")
+                parsing = int(note.read_text())
+                template = psutil.Process(parsing).ppid()
+                assert psutil.Process(template).ppid() == owner.pid
+            finally:
+                owner.kill()
+        eventually(lambda: has_ended(parsing) and has_ended(template), 10, "the end of the parser and its template")
+
+
+TELLS = """
+import json, os, resource
+from pathlib import Path
+opened = [Path("/proc/self/fd") / descriptor for descriptor in os.listdir("/proc/self/fd")]
+known = {
+    "environment": Path("/proc/self/environ").read_text().split(chr(0)),
+    "core": resource.getrlimit(resource.RLIMIT_CORE)[0],
+    "files": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+    "sockets": [str(path) for path in opened if path.is_socket()],
+    "parent": os.getppid(),
+}
+return {"error": "NoCycles", "message": json.dumps(known)}
+"""
