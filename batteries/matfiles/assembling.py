@@ -7,10 +7,11 @@ import numpy as np
 
 from batteries.matfiles.directions import SMALL_SHARE, directed
 from batteries.matfiles.entries import Entry
+from batteries.matfiles.evidence import recorded_charge, recorded_discharge
 from batteries.matfiles.findings import Findings
 from batteries.matfiles.layout import Samples, joined, numbered
 from batteries.matfiles.physics import in_celsius, in_volts
-from batteries.matfiles.quantities import in_product_units, recorded_charge, recorded_discharge
+from batteries.matfiles.quantities import in_product_units
 from batteries.recordings import Cycle
 
 

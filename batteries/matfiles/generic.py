@@ -12,13 +12,13 @@ from batteries.matfiles.clocks import continuous
 from batteries.matfiles.directions import turns
 from batteries.matfiles.entries import Entry, Floats, Record, Source, entry, joined_entries, read_columns
 from batteries.matfiles.errors import NoCycles
+from batteries.matfiles.evidence import gained
 from batteries.matfiles.facts import facts, nominal_capacity_ah
 from batteries.matfiles.findings import Findings
 from batteries.matfiles.layout import Layout, numbered
 from batteries.matfiles.names import understand
 from batteries.matfiles.physics import CELL_VOLTS, middle
 from batteries.matfiles.places import constant
-from batteries.matfiles.quantities import gained
 from batteries.matfiles.search import Found, Part, find, parts
 from batteries.matfiles.tree import Struct
 from batteries.matfiles.units import UNITS
