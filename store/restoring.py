@@ -32,18 +32,21 @@ class BatteryInUse(Exception):
 
 
 @dataclass(frozen=True)
-class Restored:
-    """Ids of the batteries that came back or changed, and of those that went."""
+class Outlook:
+    """What restoring a version would do now: ids of batteries."""
 
-    written: list[int]
+    written: list[int]  # would come back or change
     removed: list[int]
+    unversioned: list[int]  # no version has them as they are
 
 
 @dataclass(frozen=True)
-class Outlook(Restored):
-    """What restoring a version would do now, and the ids of batteries that no version has as they are."""
+class Restored:
+    """What restoring a version did: ids of batteries, and of the version that was there before."""
 
-    unversioned: list[int]
+    written: list[int]  # came back or changed
+    removed: list[int]
+    before: int | None  # None where there never was a battery
 
 
 def outlook(dvc_hash: str) -> Outlook:
@@ -80,7 +83,8 @@ def restore(dvc_hash: str, progress: Progress = silent) -> Restored:
         refuse_unless_free(gone(wanted))
         lay_out(changed_since(snapshot(), wanted), wanted, folder)  # most of the work, while uploads go on
         with files.still(settings.var):
-            changed, removed = changed_since(record_still(), wanted), gone(wanted)
+            before = record_still()
+            changed, removed = changed_since(before, wanted), gone(wanted)
             lay_out(changed, wanted, folder)
             try:
                 replace(dvc_hash, wanted, folder, changed, removed)
@@ -89,7 +93,7 @@ def restore(dvc_hash: str, progress: Progress = silent) -> Restored:
                 raise
             for battery_id in removed:
                 files.remove(settings.data, battery_id)
-    return Restored(written=changed, removed=removed)
+    return Restored(written=changed, removed=removed, before=None if before is None else before.id)
 
 
 def gone(wanted: Hashes) -> list[int]:
