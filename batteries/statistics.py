@@ -1,93 +1,207 @@
-"""Sums and moments of irregularly sampled series, (n,) each. What cannot be known is NaN."""
+"""Sums, moments and crossings of irregularly sampled series of N segments at once. What cannot be known is NaN."""
+
+from dataclasses import dataclass, fields
+from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from batteries.segments import SECONDS_PER_HOUR, Flags, Floats, Places, Segments
 
-SECONDS_PER_HOUR = 3600.0
 ENTROPY_BINS = 10
+SMALLEST_VARIANCE = 1e-12
 
 
-def cumulative_charge_ah(time_s: Floats, current_a: Floats, flowing: NDArray[np.bool_] | None = None) -> Floats:
-    """Charge (n,) in Ah up to each sample by trapezoids, NaN where a time is not known.
+@dataclass(frozen=True, eq=False)
+class Phase:
+    """Some samples (m,) of N segments, in their order: a phase of each, empty in some."""
 
-    With `flowing` (n,) only intervals between two such samples count.
+    at: Places  # positions among the segments' samples
+    rank: Places  # positions among the phase's samples before they were thinned
+    owner: Places  # segments
+    count: int  # N
+    time_s: Floats
+    voltage_v: Floats
+    current_a: Floats
+    temperature_c: Floats
+
+    @cached_property
+    def sizes(self) -> Places:
+        """Samples (N,) of each segment."""
+        return np.asarray(np.bincount(self.owner, minlength=self.count))
+
+    @cached_property
+    def ends(self) -> Places:
+        """Position (N,) in the phase just behind each segment's last sample."""
+        return np.asarray(np.cumsum(self.sizes))
+
+    @cached_property
+    def starts(self) -> Places:
+        """Position (N,) in the phase of each segment's first sample."""
+        return np.asarray(self.ends - self.sizes)
+
+    @cached_property
+    def joined(self) -> Flags:
+        """Whether (m,) the next sample follows without a sample that is not of the phase between them."""
+        joined = np.zeros(self.at.size, dtype=bool)
+        np.equal(self.at[1:] - self.at[:-1], self.rank[1:] - self.rank[:-1], out=joined[:-1])
+        joined[:-1] &= self.owner[1:] == self.owner[:-1]
+        return joined
+
+    @cached_property
+    def steps_h(self) -> Floats:
+        """Hours (m,) from each sample to the next; 0 across pauses and from the last."""
+        steps = np.zeros(self.at.size)
+        np.subtract(self.time_s[1:], self.time_s[:-1], out=steps[:-1])
+        steps = np.where(self.joined, steps, 0.0)
+        steps /= SECONDS_PER_HOUR
+        return np.maximum(steps, 0.0, out=steps)
+
+    @cached_property
+    def weights(self) -> Floats:
+        """Time (m,) that each sample stands for; all alike in segments whose time is not known."""
+        weights = self.steps_h.copy()
+        weights[1:] += self.steps_h[:-1]
+        untimed = np.isnan(self.first(self.time_s)) & (self.sizes > 0)
+        if untimed.any():
+            weights[untimed[self.owner]] = 1.0
+        return weights
+
+    @cached_property
+    def charge_ah(self) -> Floats:
+        """Charge (m,) that has flowed up to each sample since the first of its segment, by trapezoids."""
+        charge = np.zeros(self.at.size)
+        np.add(self.current_a[1:], self.current_a[:-1], out=charge[1:])
+        charge[1:] *= self.steps_h[:-1]
+        charge *= 0.5
+        return self.running(charge)
+
+    def running(self, values: Floats) -> Floats:
+        """Sums (m,) of values up to each sample since the first of its segment, which counts as nothing.
+
+        Values that are unknown leave the sums of their own segment unknown, and no other's.
+        """
+        known = np.isfinite(values)
+        sums = np.cumsum(np.where(known, values, 0.0))
+        spoilt = None if known.all() else self.sum(~known) > 0
+        sums -= self.first(sums)[self.owner]
+        if spoilt is not None:
+            sums[spoilt[self.owner]] = np.nan
+        return sums
+
+    def sum(self, values: Floats | Flags) -> Floats:
+        """Sum (N,) of values (m,)."""
+        return np.asarray(np.bincount(self.owner, values, self.count), dtype=np.float64)
+
+    def mean(self, values: Floats, weights: Floats) -> Floats:
+        """Weighted mean (N,) of the known values (m,)."""
+        known = np.isfinite(values)
+        weights = np.where(known, weights, 0.0)
+        return self.sum(np.where(known, values, 0.0) * weights) / self.sum(weights)
+
+    def first(self, values: Floats) -> Floats:
+        """First value (N,)."""
+        return self._picked(values, self.starts)
+
+    def last(self, values: Floats) -> Floats:
+        """Last value (N,)."""
+        return self._picked(values, self.ends - 1)
+
+    def _picked(self, values: Floats, places: Places) -> Floats:
+        if not values.size:
+            return np.full(self.count, np.nan)
+        return np.where(self.sizes > 0, values[np.minimum(places, values.size - 1)], np.nan)
+
+    def max(self, values: Floats) -> Floats:
+        """Largest known value (N,)."""
+        largest = np.full(self.count, np.nan)
+        some = self.sizes > 0
+        if some.any():
+            largest[some] = np.fmax.reduceat(values, self.starts[some])
+        return largest
+
+    def where(self, rows: Flags) -> "Phase":
+        """The flagged samples alone."""
+        if rows.all():
+            return self
+        chosen = np.flatnonzero(rows)
+        arrays = {field.name: getattr(self, field.name)[chosen] for field in fields(self) if field.name != "count"}
+        return Phase(count=self.count, **arrays)
+
+    def lasting(self, rows: Flags) -> Flags:
+        """The flagged samples (m,) that another one follows, or nothing: a single reading can be far off."""
+        followed = rows.copy()
+        followed[:-1] &= rows[1:] | (self.owner[1:] != self.owner[:-1])
+        return followed
+
+    def first_where(self, rows: Flags) -> Places:
+        """Position (N,) in the phase of the first flagged sample of each segment; m where there is none."""
+        chosen = np.append(np.flatnonzero(rows), self.at.size)
+        found = chosen[np.searchsorted(chosen, self.starts)]
+        return np.asarray(np.where(found < self.ends, found, self.at.size))
+
+    def crossing(self, values: Floats, level: Floats, of: Floats, *, falling: bool = False) -> Floats:
+        """Value (N,) of `of` where `values` first reach `level` (N,), between samples; NaN where they begin there."""
+        levels = level[self.owner]
+        place = self.first_where(self.lasting(values <= levels if falling else values >= levels))
+        crossed = (place > self.starts) & (place < self.at.size)
+        after = np.where(crossed, place, 0)
+        before = np.maximum(after - 1, 0)
+        if not values.size:
+            return np.full(self.count, np.nan)
+        share = (level - values[before]) / (values[after] - values[before])
+        return np.where(crossed, of[before] + share * (of[after] - of[before]), np.nan)
+
+    def slope(self, x: Floats, y: Floats) -> Floats:
+        """Least-squares slope (N,) of y over x, NaN for fewer than three samples or where x does not vary."""
+        x = x - (self.sum(x) / self.sizes)[self.owner]
+        y = y - (self.sum(y) / self.sizes)[self.owner]
+        variance = self.sum(x * x)
+        return np.where((self.sizes >= 3) & (variance > 0), self.sum(x * y) / variance, np.nan)
+
+
+def phase(segments: Segments, at: Places, most: int | None = None) -> Phase:
+    """The samples (m,) at these positions; about evenly thinned in segments that have more than `most`, if given."""
+    counts = np.diff(np.searchsorted(at, np.append(segments.starts, segments.time_s.size)))
+    owner = np.repeat(np.arange(counts.size), counts)
+    rank = np.arange(at.size)
+    if most is not None and (counts > most).any():
+        every = -(-counts // most)
+        starts = np.cumsum(counts) - counts
+        kept = (rank - starts[owner]) % every[owner] == 0
+        kept[(starts + counts - 1)[counts > 0]] = True
+        at, owner, rank = at[kept], owner[kept], rank[kept]
+    columns = (segments.time_s[at], segments.voltage_v[at], segments.current_a[at], segments.temperature_c[at])
+    return Phase(at, rank, owner, segments.lengths.size, *columns)
+
+
+def moments(name: str, unit: str, samples: Phase, values: Floats, *, span: float, fewest: int) -> dict[str, Floats]:
+    """Mean, standard deviation, skewness, excess kurtosis, and entropy over `ENTROPY_BINS` bins of 0…span, over time.
+
+    (N,) each; NaN for segments of fewer than `fewest` samples.
     """
-    if not np.isfinite(time_s).all():
-        return np.full(time_s.size, np.nan)
-    steps = np.maximum(np.diff(time_s), 0.0) / SECONDS_PER_HOUR
-    if flowing is not None:
-        steps = np.where(flowing[1:] & flowing[:-1], steps, 0.0)
-    return np.append(0.0, np.cumsum((current_a[1:] + current_a[:-1]) / 2.0 * steps))
-
-
-def time_weights(time_s: Floats) -> Floats:
-    """Share of the time (n,) that each sample stands for; all alike where a time is not known."""
-    alike = np.full(time_s.size, 1.0 / max(time_s.size, 1))
-    if time_s.size < 2 or not np.isfinite(time_s).all():
-        return alike
-    steps = np.maximum(np.diff(time_s), 0.0)
-    weights = (np.append(steps, 0.0) + np.append(0.0, steps)) / 2.0
-    total = float(weights.sum())
-    return weights / total if total > 0 else alike
-
-
-def moments(name: str, unit: str, values: Floats, weights: Floats, span: float) -> dict[str, float]:
-    """Weighted mean, standard deviation, skewness, excess kurtosis, and entropy over `ENTROPY_BINS` bins of 0…span."""
-    total = float(weights.sum())
-    if total <= 0:
-        return {}
-    share = weights / total
-    mean = float(share @ values)
-    centred = values - mean
-    variance = float(share @ centred**2)
-    bins = np.clip((values / span * ENTROPY_BINS).astype(np.int64), 0, ENTROPY_BINS - 1)
-    density = np.bincount(bins, share, ENTROPY_BINS)
-    density = density[density > 0]
-    spread = variance > 1e-12
+    weights = samples.weights
+    total = samples.sum(weights)
+    total = np.where((samples.sizes >= fewest) & (total > 0), total, np.nan)
+    share = weights / total[samples.owner]
+    share[np.isnan(share)] = 0.0
+    mean = samples.sum(share * values)
+    centred = values - mean[samples.owner]
+    powers = share * centred * centred
+    variance = samples.sum(powers)
+    powers *= centred
+    third = samples.sum(powers)
+    powers *= centred
+    fourth = samples.sum(powers)
+    spread = np.where(variance > SMALLEST_VARIANCE, variance, np.nan)
+    bins = np.clip(values / span * ENTROPY_BINS, 0, ENTROPY_BINS - 1).astype(np.int64)
+    density = np.bincount(samples.owner * ENTROPY_BINS + bins, share, samples.count * ENTROPY_BINS)
+    density = density.reshape(samples.count, ENTROPY_BINS)
+    logarithm = np.log(np.where(density > 0, density, 1.0))
+    known = total / total
     return {
-        f"{name}_mean{unit}": mean,
-        f"{name}_std{unit}": variance**0.5,
-        f"{name}_skewness": float(share @ centred**3) / variance**1.5 if spread else np.nan,
-        f"{name}_kurtosis": float(share @ centred**4) / variance**2 - 3.0 if spread else np.nan,
-        f"{name}_entropy": float(-(density @ np.log(density))),
+        f"{name}_mean{unit}": mean * known,
+        f"{name}_std{unit}": np.sqrt(variance) * known,
+        f"{name}_skewness": third / spread**1.5,
+        f"{name}_kurtosis": fourth / spread**2 - 3.0,
+        f"{name}_entropy": -(density * logarithm).sum(axis=1) * known,
     }
-
-
-def first_crossing(rising: Floats, level: float, of: Floats) -> float:
-    """Value of `of` where a rising series first reaches `level`, between samples; NaN where it does not."""
-    at = int(np.searchsorted(rising, level))
-    if at in {0, rising.size}:
-        return np.nan
-    step = rising[at] - rising[at - 1]
-    share = (level - rising[at - 1]) / step if step > 0 else 0.0
-    return float(of[at - 1] + share * (of[at] - of[at - 1]))
-
-
-def slope(x: Floats, y: Floats) -> float:
-    """Least-squares slope of y over x, NaN where x is unknown or does not vary."""
-    if x.size < 3 or not np.isfinite(x).all():
-        return np.nan
-    centred = x - x.mean()
-    variance = float(centred @ centred)
-    return float(centred @ (y - y.mean())) / variance if variance > 0 else np.nan
-
-
-def weighted_mean(values: Floats, weights: Floats) -> float:
-    """Mean of the known values, each with its weight."""
-    known = np.isfinite(values)
-    total = float(weights[known].sum())
-    return float(weights[known] @ values[known]) / total if total > 0 else np.nan
-
-
-def first_known(values: Floats) -> float:
-    """The first value that is known."""
-    known = values[np.isfinite(values)]
-    return float(known[0]) if known.size else np.nan
-
-
-def rise(values: Floats) -> float:
-    """Largest value less the first."""
-    known = values[np.isfinite(values)]
-    return float(known.max() - known[0]) if known.size else np.nan
