@@ -174,10 +174,8 @@ def parts(record: Record) -> list[Part]:
     ]
     sampled = [(name, fields) for name, fields in inside if set(SAMPLED) <= set(columns_of(fields))]
     if len(sampled) > 1:
-        return sorted(
-            (Part(fields, _kind(fields) or kind_of(name), columns_of(fields)) for name, fields in sampled),
-            key=lambda part: ORDER[part.kind],
-        )
+        halves = [_half(record, own, fields, _kind(fields) or kind_of(name)) for name, fields in sampled]
+        return sorted(halves, key=lambda part: ORDER[part.kind])
     flat = dict(record)
     for _, fields in inside:
         flat = {**fields, **flat}
@@ -185,6 +183,14 @@ def parts(record: Record) -> list[Part]:
     if set(SAMPLED) <= set(columns):
         return [Part(flat, kind or (kind_of(sampled[0][0]) if sampled else None), columns)]
     return parts_by_name(flat)
+
+
+def _half(record: Record, own: Mapping[str, str], fields: Record, kind: str | None) -> Part:
+    """A struct inside a record, with the number that stands beside it; of a discharge also the capacity."""
+    beside = own if kind == "discharge" else {column: name for column, name in own.items() if column == "cycle_index"}
+    inside = columns_of(fields)
+    taken = {column: name for column, name in beside.items() if column not in inside}
+    return Part({**fields, **{name: record[name] for name in taken.values()}}, kind, {**inside, **taken})
 
 
 def parts_by_name(record: Record) -> list[Part]:
