@@ -3,26 +3,21 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from batteries.windows import History
 from store import descriptions, files, recordings
 from store.cycle_rows import health
+from store.refreshing import current_features
 
 
 def history(data: Path, battery_id: int, end_of_life: float) -> History:
-    """One battery's life. Raises FileNotFoundError for no such battery, StaleFeatures."""
+    """One battery's life, with features of this version. Raises FileNotFoundError for no such battery."""
     said = descriptions.read(files.paths(data, battery_id)["description"])
-    columns = ("cycle_index", "capacity_ah", *recordings.FEATURE_COLUMNS)
-    with pq.ParquetFile(recordings.path_of(data, battery_id)) as file:
-        recordings.require_current_features(file, battery_id)
-        table = file.read(columns=list(columns), use_threads=False)
-    cycle_index, capacity_ah = (recordings.numbers_of(table, name) for name in ("cycle_index", "capacity_ah"))
-    soh, rul = health(capacity_ah, cycle_index, said["nominal_capacity"], end_of_life)
+    found = current_features(recordings.path_of(data, battery_id), battery_id, said["nominal_capacity"])
+    soh, rul = health(found.capacity_ah, found.cycle_index, said["nominal_capacity"], end_of_life)
     return History(
         cell=f"battery {battery_id}",
-        cycle_index=cycle_index,
-        features=recordings.feature_matrix(table),
+        cycle_index=found.cycle_index,
+        features=found.features,
         soh=soh,
         rul=rul,
         nominal_capacity_ah=said["nominal_capacity"],
