@@ -7,23 +7,24 @@ An element is a tag (type, number of bytes) and data padded to eight bytes; a sm
 the tag itself. An array is an element of elements: flags, dimensions, name, then what its class needs.
 """
 
-import math
 import struct
-import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
+from math import prod
 from pathlib import Path
+from typing import IO
 
 import numpy as np
+from isal import isal_zlib
 from numpy.typing import NDArray
 
 from batteries.matfiles.errors import UnreadableFile
-from batteries.matfiles.limits import MAX_DECLARED_BYTES, MAX_DEPTH
+from batteries.matfiles.limits import MAX_DECLARED_BYTES, MAX_DEPTH, MAX_OBJECTS
 from batteries.matfiles.tree import Cells, Floats, Lazy, Node, Numbers, Other, Struct, Text
 
 HEADER_BYTES = 128
 TAG_BYTES = 8
+PIECE_BYTES = 256 * 1024  # of compressed data at a time: the file is never in memory as a whole
 MI_MATRIX, MI_COMPRESSED = 14, 15
 NUMBER_TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8", 16: "u1"}
 CODINGS = {16: "utf-8", 17: "utf-16", 18: "utf-32"}
@@ -32,16 +33,12 @@ MX_NUMBERS = range(6, 16)
 OTHER_CLASSES = {MX_OBJECT: "object", MX_SPARSE: "sparse matrix", 16: "function handle", 17: "object"}
 COMPLEX_FLAG = 0x0800
 LONGEST_TEXT = 4096
+OUTSIDE = "the MAT-file is damaged: an element lies outside its variable"
+# Words of nearly every array inside a struct or cell: its tag, flags, two dimensions, no name.
+USUAL_START = (MI_MATRIX, 6, 8, 5, 8, 1, 0)
+USUAL_BYTES = 48
 
-
-@dataclass(frozen=True)
-class Element:
-    """Where an element's data lies in the buffer."""
-
-    kind: int
-    start: int
-    length: int
-    end: int  # where the next element begins
+Element = tuple[int, int, int, int]  # kind, where its data starts, its length, where the next element begins
 
 
 def read_level5(path: Path) -> Struct:
@@ -50,176 +47,222 @@ def read_level5(path: Path) -> Struct:
     Raises:
         UnreadableFile: damaged, or larger inflated than the limits allow; what is asked for later may raise it too.
     """
-    content = path.read_bytes()
-    order = "<" if content[126:128] == b"IM" else ">"
     variables: dict[str, Node] = {}
-    for buffer in _variables(content, order):
-        array = buffer.element(0)
-        if array.kind == MI_MATRIX and array.length:
-            name = buffer.name(array)
-            if name:
-                variables[name] = buffer.node(array, 1)
+    with path.open("rb") as file:
+        order = "<" if file.read(HEADER_BYTES)[126:] == b"IM" else ">"
+        for content in _contents(file, path.stat().st_size, order):
+            variable = _Variable(content, order)
+            kind, start, length, _ = variable.element(0)
+            if kind == MI_MATRIX and length:
+                name = variable.name(start)
+                if name:
+                    variables[name] = variable.node(0, 1)
     return Struct(1, {name: (variables[name],) for name in sorted(variables)})
 
 
-def _variables(content: bytes, order: str) -> Iterator["_Buffer"]:
-    """A buffer with the one array of each variable, inflated."""
-    whole = _Buffer(content, order)
+def _contents(file: IO[bytes], size: int, order: str) -> Iterator[bytes | bytearray]:
+    """The one array of each variable with its tag, inflated."""
     left = MAX_DECLARED_BYTES
     at = HEADER_BYTES
-    while at + TAG_BYTES <= len(content):
-        kind, length = whole.unpack("II", at)
-        end = at + TAG_BYTES + length
-        if end > len(content):
+    while at + TAG_BYTES <= size:
+        file.seek(at)
+        tag = file.read(TAG_BYTES)
+        kind, length = struct.unpack(f"{order}II", tag)
+        if at + TAG_BYTES + length > size:
             raise UnreadableFile("the MAT-file is damaged: it ends inside a variable")
         if kind == MI_COMPRESSED:
-            inflated = _inflate(content[at + TAG_BYTES : end], left, order)
+            inflated = _inflate(file, length, left, order)
             left -= len(inflated)
-            yield _Buffer(inflated, order)
+            yield inflated
         else:
-            yield _Buffer(content[at:end], order)
-        at = end
-    if at != len(content):
+            yield tag + file.read(length)
+        at += TAG_BYTES + length
+    if at != size:
         raise UnreadableFile("the MAT-file is damaged: it ends inside a tag")
 
 
-def _inflate(compressed: bytes, at_most: int, order: str) -> bytes:
+def _inflate(file: IO[bytes], length: int, at_most: int, order: str) -> bytearray:
     """The inflated bytes of a variable, which is not begun where its tag declares more than `at_most` bytes.
 
     Raises:
         UnreadableFile: damaged, or more than `at_most` bytes.
     """
-    stream = zlib.decompressobj()
+    stream = isal_zlib.decompressobj()
     try:
-        inflated = stream.decompress(compressed, TAG_BYTES)
-        if len(inflated) == TAG_BYTES and struct.unpack(f"{order}II", inflated)[1] <= at_most:
-            inflated += stream.decompress(stream.unconsumed_tail, at_most - TAG_BYTES + 1)
-            too_large = len(inflated) > at_most
-        else:
-            too_large = len(inflated) == TAG_BYTES
-    except zlib.error as error:
+        piece = file.read(min(PIECE_BYTES, length))
+        tag = stream.decompress(piece, TAG_BYTES)
+        if len(tag) < TAG_BYTES:
+            raise UnreadableFile("the MAT-file is damaged: a compressed variable has no end")
+        declared = TAG_BYTES + struct.unpack(f"{order}II", tag)[1]
+        if declared > at_most:
+            raise UnreadableFile(
+                f"the file's arrays need more than the {MAX_DECLARED_BYTES / 1e6:.0f} MB that are read"
+            )
+        inflated = bytearray(declared)
+        inflated[:TAG_BYTES] = tag
+        at, left, piece = TAG_BYTES, length - len(piece), stream.unconsumed_tail
+        while not stream.eof:
+            got = stream.decompress(piece, declared - at + 1)
+            if not (got or piece or left):
+                break
+            if at + len(got) > declared:
+                raise UnreadableFile("the MAT-file is damaged: a compressed variable holds more than it declares")
+            inflated[at : at + len(got)] = got
+            at += len(got)
+            piece = file.read(min(PIECE_BYTES, left))
+            left -= len(piece)
+    except isal_zlib.IsalError as error:  # type: ignore[misc]  # its stub has a variable there
         raise UnreadableFile(f"the MAT-file is damaged: {error}") from error
     except MemoryError:
         raise UnreadableFile("the file needs more memory than parsing may use") from None
-    if too_large:
-        raise UnreadableFile(f"the file's arrays need more than the {MAX_DECLARED_BYTES / 1e6:.0f} MB that are read")
     if not stream.eof:
         raise UnreadableFile("the MAT-file is damaged: a compressed variable has no end")
+    if at < declared:
+        raise UnreadableFile("the MAT-file is damaged: a compressed variable holds less than it declares")
     return inflated
 
 
-class _Buffer:
+class _Variable:
     """Bytes of one variable, and the elements in them."""
 
-    def __init__(self, content: bytes, order: str) -> None:
-        self._content = content
+    def __init__(self, content: bytes | bytearray, order: str) -> None:
+        self._content = memoryview(content).toreadonly()
         self._order = order
-
-    def unpack(self, what: str, at: int) -> tuple[int, ...]:
-        """Integers at a place.
-
-        Raises:
-            UnreadableFile: the place is outside the buffer.
-        """
-        try:
-            return struct.unpack_from(self._order + what, self._content, at)
-        except struct.error:
-            raise UnreadableFile("the MAT-file is damaged: an element lies outside its variable") from None
+        self._pair = struct.Struct(f"{order}II").unpack_from
+        self._usual = struct.Struct(f"{order}8I2i2I").unpack_from
+        self._dtypes = {kind: np.dtype(order + name) for kind, name in NUMBER_TYPES.items()}
+        self._names: dict[bytes, tuple[str, ...]] = {}
+        self._walked = 0
 
     def element(self, at: int) -> Element:
-        """The element whose tag begins at a place."""
-        kind, length = self.unpack("II", at)
-        if kind >> 16:  # small: the length is in the upper half, the data in the second half of the tag
-            found = Element(kind & 0xFFFF, at + 4, kind >> 16, at + TAG_BYTES)
-            fits = found.length <= TAG_BYTES // 2
-        else:
-            start = at + TAG_BYTES
-            found = Element(kind, start, length, start + length + -length % 8)
-            fits = start + length <= len(self._content)
+        """The element whose tag begins at a place.
+
+        Raises:
+            UnreadableFile: it is not inside the variable.
+        """
+        try:
+            kind, length = self._pair(self._content, at)
+        except struct.error:
+            raise UnreadableFile(OUTSIDE) from None
+        start = at + TAG_BYTES
+        if kind < 0x10000:
+            end = start + length
+            fits = end <= len(self._content)
+            end += -length % 8
+        else:  # small: the length is in the upper half, the data in the second half of the tag
+            kind, length, start, end = kind & 0xFFFF, kind >> 16, at + 4, start
+            fits = length <= TAG_BYTES // 2
         if not fits:
             raise UnreadableFile("the MAT-file is damaged: an element is longer than its variable")
-        return found
+        return kind, start, length, end
 
-    def name(self, array: Element) -> str:
-        """Name of a variable."""
-        dimensions = self.element(self.element(array.start).end)
-        name = self.element(dimensions.end)
-        return self._bytes(name)[:LONGEST_TEXT].decode("latin-1")
+    def _integer(self, code: str, at: int) -> int:
+        try:
+            (value,) = struct.unpack_from(self._order + code, self._content, at)
+        except struct.error:
+            raise UnreadableFile(OUTSIDE) from None
+        return int(value)
 
-    def node(self, array: Element, depth: int) -> Node:
-        """An array as a node of the tree."""
-        if array.kind != MI_MATRIX:
-            raise UnreadableFile("the MAT-file is damaged: there is no array where one should be")
+    def name(self, start: int) -> str:
+        """Name of the variable, whose array's data starts there."""
+        flags = self.element(start)
+        return self._bytes(self.element(self.element(flags[3])[3]))[:LONGEST_TEXT].decode("latin-1")
+
+    def node(self, at: int, depth: int) -> Node:
+        """The array whose tag begins at a place, as a node of the tree."""
         if depth > MAX_DEPTH:
             raise UnreadableFile(f"structs and cells are nested deeper than {MAX_DEPTH}")
-        if not array.length:
+        kind, start, length, _ = self.element(at)
+        if kind != MI_MATRIX:
+            raise UnreadableFile("the MAT-file is damaged: there is no array where one should be")
+        if not length:
             return Numbers((0, 0), lambda: np.empty(0))
-        flags = self.element(array.start)
-        (packed,) = self.unpack("I", flags.start)
-        if packed & 0xFF in OTHER_CLASSES:
-            return Other(f"MATLAB {OTHER_CLASSES[packed & 0xFF]}")
-        return self._content_of(array, packed, self.element(flags.end), depth)
+        end = start + length
+        words = self._usual(self._content, at) if at + USUAL_BYTES <= len(self._content) else None
+        if words and (words[0], words[2], words[3], words[6], words[7], words[10], words[11]) == USUAL_START:
+            packed, shape, after = words[4], words[8:10], at + USUAL_BYTES
+            if packed & 0xFF in OTHER_CLASSES:
+                return Other(f"MATLAB {OTHER_CLASSES[packed & 0xFF]}")
+        else:
+            flags = self.element(start)
+            packed = self._integer("I", flags[1])
+            if packed & 0xFF in OTHER_CLASSES:
+                return Other(f"MATLAB {OTHER_CLASSES[packed & 0xFF]}")
+            dimensions = self.element(flags[3])
+            shape = tuple(self._numbers(dimensions).astype(np.int64).tolist())
+            after = self.element(dimensions[3])[3]  # past the name
+        return self._content_of(packed, shape, after, end, depth)
 
-    def _content_of(self, array: Element, packed: int, dimensions: Element, depth: int) -> Node:
-        """What an array holds, by its class."""
-        kind = packed & 0xFF
-        after = self.element(dimensions.end).end  # past the name
-        shape = tuple(int(length) for length in self._numbers(dimensions))
+    def _content_of(self, packed: int, shape: tuple[int, ...], at: int, end: int, depth: int) -> Node:
+        """What an array holds, by its class; it lies from `at` to `end`."""
         if len(shape) < 2 or min(shape) < 0:
             raise UnreadableFile("the MAT-file is damaged: an array has impossible dimensions")
-        count = math.prod(shape)
+        kind, count = packed & 0xFF, prod(shape)
+        if kind in MX_NUMBERS:
+            return (
+                Other("complex numbers") if packed & COMPLEX_FLAG else Numbers(shape, partial(self._values, at, count))
+            )
         if kind == MX_CELL:
-            return Cells(Lazy(list(self._arrays(after, array, count)), partial(self.node, depth=depth + 1)))
+            return Cells(Lazy(self._arrays(at, end, count), partial(self.node, depth=depth + 1)))
         if kind == MX_STRUCT:
-            return self._struct(array, after, count, depth)
+            return self._struct(at, end, count, depth)
         if kind == MX_CHAR:
-            return self._text(self.element(after)) if count <= LONGEST_TEXT else Other("long text")
-        if kind not in MX_NUMBERS:
-            raise UnreadableFile(f"the MAT-file is damaged: there is no array class {kind}")
-        if packed & COMPLEX_FLAG:
-            return Other("complex numbers")
-        return Numbers(shape, partial(self._values, after, count))
+            return self._text(self.element(at)) if count <= LONGEST_TEXT else Other("long text")
+        raise UnreadableFile(f"the MAT-file is damaged: there is no array class {kind}")
 
-    def _arrays(self, at: int, owner: Element, count: int) -> Iterator[Element]:
-        """So many arrays one after the other inside another."""
+    def _arrays(self, at: int, end: int, count: int) -> list[int]:
+        """Where so many arrays begin that lie one after the other inside another, which ends at `end`."""
+        self._walked += count
+        if self._walked > MAX_OBJECTS:
+            raise UnreadableFile(f"the file holds more than {MAX_OBJECTS} arrays")
+        places, pair, content = [], self._pair, self._content
+        end = min(end, len(content))
         for _ in range(count):
-            if at + TAG_BYTES > owner.start + owner.length:
+            if at + TAG_BYTES > end:
                 raise UnreadableFile("the MAT-file is damaged: a cell or struct array ends too early")
-            array = self.element(at)
-            yield array
-            at = array.end
+            places.append(at)
+            kind, length = pair(content, at)
+            at += TAG_BYTES if kind > 0xFFFF else TAG_BYTES + length + -length % 8
+        return places
 
-    def _struct(self, array: Element, at: int, count: int, depth: int) -> Struct:
+    def _struct(self, at: int, end: int, count: int, depth: int) -> Struct:
         """A struct array: field names of one fixed length, then all fields of its first element, of its second, …."""
         width = self.element(at)
-        spelled = self.element(width.end)
-        (length,) = self.unpack("i", width.start)
-        raw = self._bytes(spelled)
-        if length <= 0 or len(raw) % length:
-            raise UnreadableFile("the MAT-file is damaged: a struct's field names have no length")
-        names = [raw[at : at + length].split(b"\0")[0].decode("latin-1") for at in range(0, len(raw), length)]
-        values = list(self._arrays(spelled.end, array, count * len(names)))
+        spelled = self.element(width[3])
+        raw = self._bytes(width) + self._bytes(spelled)
+        names = self._names.get(raw)
+        if names is None:
+            names = self._names[raw] = self._field_names(width, spelled)
+        values = self._arrays(spelled[3], end, count * len(names))
         node = partial(self.node, depth=depth + 1)
         columns = {name: Lazy(values[at :: len(names)], node) for at, name in enumerate(names)}
         return Struct(count, {name: columns[name] for name in sorted(columns)})
 
+    def _field_names(self, width: Element, spelled: Element) -> tuple[str, ...]:
+        length = self._integer("i", width[1])
+        raw = self._bytes(spelled)
+        if length <= 0 or len(raw) % length:
+            raise UnreadableFile("the MAT-file is damaged: a struct's field names have no length")
+        return tuple(raw[at : at + length].split(b"\0")[0].decode("latin-1") for at in range(0, len(raw), length))
+
     def _text(self, data: Element) -> Text:
-        if data.kind in CODINGS:
-            endian = "" if data.kind == 16 else "-le" if self._order == "<" else "-be"
-            return Text(self._bytes(data).decode(CODINGS[data.kind] + endian, "replace"))
+        if data[0] in CODINGS:
+            endian = "" if data[0] == 16 else "-le" if self._order == "<" else "-be"
+            return Text(self._bytes(data).decode(CODINGS[data[0]] + endian, "replace"))
         return Text("".join(chr(code) for code in self._numbers(data).tolist() if 0 <= code <= 0xFFFF))
 
     def _values(self, at: int, count: int) -> Floats:
+        """Numbers as float64, read-only: where the file has them as such they are not copied."""
         values = self._numbers(self.element(at))
         if values.size != count:
             raise UnreadableFile(f"the MAT-file is damaged: an array of {count} numbers holds {values.size}")
-        return values.astype(np.float64)
+        return values.astype(np.float64, copy=False)
 
     def _numbers(self, data: Element) -> NDArray[np.generic]:
-        dtype = np.dtype(self._order + NUMBER_TYPES[data.kind]) if data.kind in NUMBER_TYPES else None
-        if dtype is None or data.length % dtype.itemsize:
+        dtype = self._dtypes.get(data[0])
+        if dtype is None or data[2] % dtype.itemsize:
             raise UnreadableFile("the MAT-file is damaged: numbers of no known type")
-        return np.frombuffer(self._content, dtype, data.length // dtype.itemsize, data.start)
+        return np.frombuffer(self._content, dtype, data[2] // dtype.itemsize, data[1])
 
     def _bytes(self, data: Element) -> bytes:
-        return self._content[data.start : data.start + data.length]
+        return bytes(self._content[data[1] : data[1] + data[2]])

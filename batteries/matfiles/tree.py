@@ -41,7 +41,7 @@ class Lazy(Sequence[T], Generic[Item, T]):
 
 @dataclass(frozen=True)
 class Numbers:
-    """A real numeric or logical array. `shape` as MATLAB says it; `read` gives x(:) as float64."""
+    """A real numeric or logical array. `shape` as MATLAB says it; `read` gives x(:) as float64, perhaps read-only."""
 
     shape: tuple[int, ...]
     read: Callable[[], Floats]
@@ -105,6 +105,9 @@ class Fields(Mapping[str, Node]):
 
     def __getitem__(self, name: str) -> Node:
         return self._struct.fields[name][self._at]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._struct.fields
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._struct.fields)
