@@ -21,7 +21,7 @@ from api.errors import ApiError, MethodNotAllowed, NotFound, Unauthenticated, re
 from api.limits import Limits
 from api.routes import WEBSOCKET, Route, verbs_on
 from store import users
-from store.session import reading
+from store.session import selecting
 from store.settings import Settings
 from store.tables import utc_now
 
@@ -57,7 +57,7 @@ class Caller:
     token: tokens.Token
 
 
-def caller_of(connection: HTTPConnection) -> Caller:
+async def caller_of(connection: HTTPConnection) -> Caller:
     """The caller that the middleware found; a dependency for endpoints."""
     caller = connection.scope["state"]["caller"]
     assert isinstance(caller, Caller)  # noqa: S101 - the middleware lets nobody else in
@@ -121,11 +121,11 @@ class Authentication:
 
 
 def _account(token: tokens.Token) -> Caller:
-    with reading() as session:
-        user = users.bearer(session, token.email, token.jti)
-        if user is None:
-            raise Unauthenticated("INVALID_TOKEN", "The token was given up, or its account is gone")
-        return Caller(user.id, user.email, user.created_at, token)
+    with selecting() as connection:
+        user = users.bearer(connection, token.email, token.jti)
+    if user is None:
+        raise Unauthenticated("INVALID_TOKEN", "The token was given up, or its account is gone")
+    return Caller(user.id, user.email, user.created_at, token)
 
 
 def check_still_valid(token: tokens.Token) -> None:

@@ -9,7 +9,9 @@ ApiError
 ├── Forbidden                   403 FORBIDDEN
 ├── NotFound                    404 RESOURCE_NOT_FOUND
 ├── MethodNotAllowed            405 METHOD_NOT_ALLOWED
+├── NotAcceptable               406 NOT_ACCEPTABLE
 ├── Conflict                    409 RESOURCE_CONFLICT, MODEL_IN_USE
+├── RangeNotSatisfiable         416 RANGE_NOT_SATISFIABLE
 ├── RateLimitExceeded           429 RATE_LIMIT_EXCEEDED
 ├── InternalError               500 INTERNAL_ERROR, DATABASE_ERROR
 └── ServiceUnavailable          503 SERVICE_UNAVAILABLE
@@ -110,6 +112,20 @@ class MethodNotAllowed(ApiError):
 
     code = "METHOD_NOT_ALLOWED"
     status = 405
+
+
+class NotAcceptable(ApiError):
+    """What is asked for cannot be given in any format that the client takes."""
+
+    code = "NOT_ACCEPTABLE"
+    status = 406
+
+
+class RangeNotSatisfiable(ApiError):
+    """The file has no bytes where they are asked for."""
+
+    code = "RANGE_NOT_SATISFIABLE"
+    status = 416
 
 
 class Conflict(ApiError):

@@ -52,14 +52,19 @@ PageNumber = Annotated[int, Query(ge=1, le=LARGEST_PAGE, description="Page numbe
 PageSize = Annotated[int, Query(ge=1, le=100, description="Things per page.")]
 
 
-def paging(page: PageNumber = 1, page_size: PageSize = 20) -> Paging:
+async def paging(page: PageNumber = 1, page_size: PageSize = 20) -> Paging:
     """Dependency: pages of 20."""
     return Paging(page=page, page_size=page_size)
 
 
-def paging_of_logs(page: PageNumber = 1, page_size: PageSize = 50) -> Paging:
+async def paging_of_logs(page: PageNumber = 1, page_size: PageSize = 50) -> Paging:
     """Dependency: pages of 50."""
     return Paging(page=page, page_size=page_size)
+
+
+async def paging_if_asked(page: PageNumber | None = None, page_size: PageSize | None = None) -> Paging | None:
+    """Dependency: a page when either is given."""
+    return Paging(page=page or 1, page_size=page_size or 20) if page or page_size else None
 
 
 def page_of(session: Session, query: Select[tuple[Row]], paging: Paging) -> tuple[list[Row], Meta]:

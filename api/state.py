@@ -33,7 +33,7 @@ class State:
     clients: tuple[httpx.AsyncClient, ...]  # closed with the API
 
 
-def state_of(connection: HTTPConnection) -> State:
+async def state_of(connection: HTTPConnection) -> State:
     """The state of the application that serves this request or socket."""
     state = connection.app.state.running
     assert isinstance(state, State)  # noqa: S101 - create_app sets it

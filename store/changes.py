@@ -6,6 +6,7 @@ with the row again; whoever is killed leaves a description that does not say wha
 
 import logging
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from typing import Any
 from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.orm import Session
 
+from batteries.cycles import SCALARS
 from batteries.features import FEATURE_VERSION
 from store import files
-from store.cycle_rows import cycle_rows
+from store.cycle_rows import cycle_rows, incomplete
 from store.descriptions import Description, read, to_json
 from store.parser import Parsed, RunningParser
 from store.session import reading, transaction
@@ -23,6 +25,8 @@ from store.settings import get_settings
 from store.tables import Battery, CycleRow, utc_now
 
 log = logging.getLogger(__name__)
+
+COMPUTED = (*SCALARS, "soh", "rul")
 
 
 def update_battery(battery_id: int, **changes: Any) -> Battery:
@@ -55,21 +59,30 @@ def attempt(seen: Battery, changes: dict[str, Any], *, recomputes: bool, given: 
     """Change the battery as it was ``seen``; None when somebody else changed it meanwhile."""
     settings = get_settings()
     with files.incoming(settings.data) as folder:
-        columns, parquet = dict(changes), None
+        columns, new = dict(changes), None
         if recomputes:
             parquet, parsed = recompute(seen, given, folder)
+            new = Recomputed(parquet, cycle_rows(parquet, parsed.nominal_capacity, settings.end_of_life))
             source = {"nominal_capacity_source": parsed.nominal_capacity_source}
-            columns |= {"nominal_capacity": parsed.nominal_capacity, "import_report": seen.import_report | source}
-            columns["feature_version"] = FEATURE_VERSION
+            columns["import_report"] = seen.import_report | source | incomplete(new.rows)
+            columns |= {"nominal_capacity": parsed.nominal_capacity, "feature_version": FEATURE_VERSION}
         try:
-            return write_change(seen, columns, folder, parquet)
+            return write_change(seen, columns, folder, new)
         except BaseException:
             with files.still(settings.var):
                 settle([seen.id])
             raise
 
 
-def write_change(seen: Battery, columns: dict[str, Any], folder: Path, parquet: Path | None) -> Battery | None:
+@dataclass(frozen=True)
+class Recomputed:
+    """A battery's cycles, computed again: the file, and the rows that follow it."""
+
+    parquet: Path
+    rows: list[dict[str, Any]]
+
+
+def write_change(seen: Battery, columns: dict[str, Any], folder: Path, new: Recomputed | None) -> Battery | None:
     """Row and files, as they are to be; None when somebody else changed the battery meanwhile."""
     settings = get_settings()
     with files.changing(settings.var), transaction() as session:
@@ -80,9 +93,9 @@ def write_change(seen: Battery, columns: dict[str, Any], folder: Path, parquet: 
             setattr(battery, name, value)
         battery.data_version_id = None
         battery.updated_at = max(utc_now(), seen.updated_at + timedelta(microseconds=1))
-        if parquet is not None:
-            rewrite_cycles(session, battery, parquet)
-        replace_files(settings.data, battery, folder, parquet)
+        if new is not None:
+            rewrite_cycles(session, battery.id, new.rows)
+        replace_files(settings.data, battery, folder, new.parquet if new else None)
     return battery
 
 
@@ -116,10 +129,19 @@ def repair(data: Path, battery: Battery) -> bool:
     if description.is_file() and description.read_bytes() == to_json(battery):
         return False
     with files.incoming(data) as folder:
-        same_capacity = description.is_file() and read(description)["nominal_capacity"] == battery.nominal_capacity
-        parquet = None if same_capacity else recompute(battery, given_capacity(battery), folder)[0]
+        parquet = (
+            None if computed_alike(description, battery) else recompute(battery, given_capacity(battery), folder)[0]
+        )
         replace_files(data, battery, folder, parquet)
     return True
+
+
+def computed_alike(description: Path, battery: Battery) -> bool:
+    """Whether the files were computed with the nominal capacity and the feature version of the row."""
+    if not description.is_file():
+        return False
+    said = read(description)
+    return all(said[name] == getattr(battery, name) for name in ("nominal_capacity", "feature_version"))
 
 
 def recompute(battery: Battery, given_nominal: float | None, folder: Path) -> tuple[Path, Parsed]:
@@ -138,18 +160,15 @@ def recompute(battery: Battery, given_nominal: float | None, folder: Path) -> tu
     return target, parsed
 
 
-def rewrite_cycles(session: Session, battery: Battery, parquet: Path) -> None:
-    """Capacity, SoH and RUL of the cycle rows as the Parquet file has them; the rows keep their ids."""
-    rows = cycle_rows(parquet, battery.nominal_capacity, get_settings().end_of_life)
+def rewrite_cycles(session: Session, battery_id: int, rows: list[dict[str, Any]]) -> None:
+    """What is computed of each cycle, as ``cycle_rows`` gives it; the rows keep their ids."""
     table = CycleRow.__table__
     statement = (
         update(table)  # type: ignore[arg-type]
-        .where(table.c.battery_id == battery.id, table.c.position == bindparam("at"))
-        .values({name: bindparam(f"new_{name}") for name in ("capacity_ah", "soh", "rul")})
+        .where(table.c.battery_id == battery_id, table.c.position == bindparam("at"))
+        .values({name: bindparam(f"new_{name}") for name in COMPUTED})
     )
-    values = [
-        {"at": row["position"], **{f"new_{name}": row[name] for name in ("capacity_ah", "soh", "rul")}} for row in rows
-    ]
+    values = [{"at": row["position"], **{f"new_{name}": row[name] for name in COMPUTED}} for row in rows]
     session.connection().execute(statement, values)
 
 

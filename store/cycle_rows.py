@@ -9,17 +9,24 @@ from numpy.typing import NDArray
 from batteries import labels
 from store import recordings
 
+MOST_NAMED = 20  # incomplete cycles; the others are counted
+
 
 def cycle_rows(parquet: Path, nominal_capacity_ah: float | None, end_of_life: float) -> list[dict[str, Any]]:
     """Columns of ``CycleRow`` but the battery's id, one a cycle; None where unknown."""
     found = recordings.scalars(parquet)
-    capacity_ah, cycle_index = found["capacity_ah"], found["cycle_index"]
-    soh, rul = health(capacity_ah, cycle_index, nominal_capacity_ah, end_of_life)
-    columns = (cycle_index.tolist(), *(or_none(values) for values in (capacity_ah, soh, rul)))
-    return [
-        {"position": position, "cycle_index": index, "capacity_ah": capacity, "soh": health_now, "rul": remaining}
-        for position, (index, capacity, health_now, remaining) in enumerate(zip(*columns, strict=True))
-    ]
+    index = found.pop("cycle_index")
+    soh, rul = health(found["capacity_ah"], index, nominal_capacity_ah, end_of_life)
+    columns = {name: recordings.or_none(values) for name, values in (found | {"soh": soh, "rul": rul}).items()}
+    columns["complete"] = [value if value is None else bool(value) for value in columns["complete"]]
+    columns |= {"position": list(range(len(index))), "cycle_index": index.tolist()}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def incomplete(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a battery's ``import_report`` says of cycles whose discharge is not a whole one."""
+    numbers = [row["cycle_index"] for row in rows if row["complete"] is False]
+    return {"incomplete_cycles": len(numbers), "incomplete": numbers[:MOST_NAMED]}
 
 
 def health(
@@ -33,8 +40,3 @@ def health(
         return np.full(len(capacity_ah), np.nan), np.full(len(capacity_ah), np.nan)
     soh = labels.soh(capacity_ah, nominal_capacity_ah)
     return soh, labels.rul(soh, cycle_index, end_of_life)
-
-
-def or_none(values: NDArray[np.float64]) -> list[float | None]:
-    """Plain numbers, None for NaN."""
-    return [value if known else None for value, known in zip(values.tolist(), np.isfinite(values), strict=True)]

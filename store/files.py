@@ -1,6 +1,7 @@
 """Files of the data set: their names, durable writes, and the lock that keeps files and rows together.
 
-Below ``data/``: ``raw/{id}.mat`` (the bytes as uploaded), ``cycles/{id}.parquet``, ``batteries/{id}.json``. And
+Below ``data/``: ``raw/{id}.mat`` (the bytes as uploaded; names of equal files share them), ``cycles/{id}.parquet``,
+``batteries/{id}.json``. And
 ``.incoming``, which DVC ignores: what is being uploaded, on the same file system, so that a rename moves it into place.
 """
 
@@ -136,6 +137,22 @@ def move_many_into_place(moves: list[tuple[Path, Path]]) -> None:
         source.replace(place)
     for folder in {place.parent: None for place in places}:
         flush(folder)
+
+
+def share_bytes(path: Path, same: Path) -> bool:
+    """Make a file another name of one that holds the same bytes, so that they are on the disk once.
+
+    False where that cannot be: the other file is gone, or the file system knows no second names.
+    """
+    second = path.with_name(f"{path.name}.shared")
+    try:
+        if same.stat().st_size != path.stat().st_size:
+            return False
+        os.link(same, second)
+    except OSError:
+        return False
+    second.replace(path)
+    return True
 
 
 def remove(data: Path, battery_id: int) -> None:

@@ -15,11 +15,11 @@ from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from batteries.features import FEATURE_VERSION
-from store import files
-from store.cycle_rows import cycle_rows
+from store import batteries, files
+from store.cycle_rows import cycle_rows, incomplete
 from store.descriptions import Description, found_text, shown_name, to_json
 from store.parser import Parsed, RunningParser
-from store.session import transaction
+from store.session import transaction, wait_for_turn
 from store.settings import get_settings
 from store.tables import Battery, CycleRow, utc_now
 
@@ -45,6 +45,7 @@ def import_upload(
             facts = facts_of(uploaded)
             parsed = parser.result()
         files.flush(parquet)
+        rows = cycle_rows(parquet, parsed.nominal_capacity, settings.end_of_life)
         battery = Battery(
             filename=shown_name(filename),
             **facts,
@@ -53,14 +54,14 @@ def import_upload(
             chemistry=said.chemistry or found_text(parsed.chemistry),
             total_cycles=parsed.total_cycles,
             feature_version=FEATURE_VERSION,
-            import_report=report_of(parsed),
+            import_report=report_of(parsed) | incomplete(rows),
             created_at=(now := utc_now()),
             updated_at=now,
         )
         description_file = folder / "battery.json"
         files.write_durably(description_file, to_json(battery))
         sources = {"raw": uploaded, "cycles": parquet, "description": description_file}
-        insert_battery(battery, sources)
+        insert_battery(battery, rows, sources)
     return battery
 
 
@@ -83,10 +84,9 @@ def report_of(parsed: Parsed) -> dict[str, Any]:
     }
 
 
-def insert_battery(battery: Battery, sources: dict[str, Path]) -> None:
+def insert_battery(battery: Battery, rows: list[dict[str, Any]], sources: dict[str, Path]) -> None:
     """Insert the rows, move the files into place, commit. What fails leaves neither."""
     settings = get_settings()
-    rows = cycle_rows(sources["cycles"], battery.nominal_capacity, settings.end_of_life)
     with files.changing(settings.var):
         places: dict[str, Path] = {}
         try:
@@ -94,12 +94,24 @@ def insert_battery(battery: Battery, sources: dict[str, Path]) -> None:
                 session.add(battery)
                 session.flush()
                 insert_cycles(session, battery.id, rows)
+                share_bytes(session, battery, sources["raw"])
                 places = files.paths(settings.data, battery.id)
                 files.move_into_place({sources[kind]: place for kind, place in places.items()})
         except BaseException:
             for place in places.values():
                 place.unlink(missing_ok=True)
             raise
+
+
+def share_bytes(session: Session, battery: Battery, raw: Path) -> None:
+    """Let the file share the bytes of an earlier battery's; they stay while any of the two has them.
+
+    Two uploads of the same bytes at once come here one after the other.
+    """
+    wait_for_turn(session.connection(), int(battery.sha256[:15], 16))
+    for earlier in batteries.with_bytes(session, battery.sha256):
+        if earlier != battery.id and files.share_bytes(raw, files.paths(get_settings().data, earlier)["raw"]):
+            return
 
 
 def insert_cycles(session: Session, battery_id: int, rows: list[dict[str, Any]]) -> None:

@@ -8,10 +8,8 @@ import resource
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from batteries.cycles import discharge_capacities_ah, early_capacity_ah
-from batteries.features import cycle_features
+from batteries.cycles import cycle_scalars
+from batteries.features import recording_features
 from batteries.matfiles.errors import MatFileError, SeveralCells
 from batteries.matfiles.reader import read
 from batteries.recordings import Recording
@@ -56,18 +54,18 @@ def parse(order: dict[str, Any]) -> dict[str, Any]:
 def convert(
     recording: Recording, target: Path, given_nominal: float | None, layout_nominal: float | None
 ) -> dict[str, Any]:
-    """Capacities and features of a recording, written to ``target``.
+    """Scalars and features of a recording, written to ``target``.
 
     The nominal capacity is the given one, else the layout's, else the best early capacity.
     """
     layout_nominal = recording.nominal_capacity_ah or layout_nominal
     nominal, source = given_nominal or layout_nominal, "given" if given_nominal else "layout"
-    capacity_ah = discharge_capacities_ah(recording, nominal)
+    scalars = cycle_scalars(recording, nominal)
     if nominal is None:
-        nominal = early_capacity_ah(capacity_ah)
+        nominal = scalars.nominal_capacity_ah
         source = "early cycles" if nominal else "unknown"
-    features = np.array([cycle_features(cycle, nominal) for cycle in recording.cycles], dtype=np.float32)
-    recordings.write(target, recording, capacity_ah, features, nominal)
+    features = recording_features(recording.cycles, nominal)
+    recordings.write(target, recording, scalars, features, nominal)
     return {
         "total_cycles": len(recording.cycles),
         "nominal_capacity": nominal,

@@ -1,16 +1,19 @@
 """Recordings on disk: ``cycles/{id}.parquet`` below a data folder, one row a cycle in the order of measurement.
 
-Columns: ``position`` (row number), ``cycle_index`` (as recorded), ``recorded_capacity_ah`` and ``capacity_ah``
-(float64, NaN where unknown), ``f_<name>`` (float32, NaN where unknown) for every feature, then lists of float32:
-``time`` (s), ``voltage`` (V), ``current`` (A, positive on charge), ``temperature`` (°C), NaN where the file has none.
-The schema's metadata holds the layout, the cell, the feature version and the nominal capacity that scaled the features.
+Columns: ``position`` (row number), ``cycle_index`` (as recorded), what else the file recorded (``recorded_…``), the
+scalars of ``batteries.cycles`` by their names there (float64, ``complete`` a boolean), then ``f_<name>`` (float32) for
+every feature, then lists of float32: ``time`` (s), ``voltage`` (V), ``current`` (A, positive on charge),
+``temperature`` (°C). Unknown numbers are NaN. The file's metadata holds the layout, the cell, the feature version, the
+cut-off voltage, and the nominal capacity that scaled the features.
 
 This module knows folders, not settings: the process that parses uploads imports it and has to start fast.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +22,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from batteries.cycles import SCALARS, CycleScalars
 from batteries.features import FEATURE_NAMES, FEATURE_VERSION
-from batteries.recordings import Cycle, Recording
+from batteries.recordings import FACTS, Cycle, Recording
 
 Floats = NDArray[np.floating]
 Arrays = dict[str, list[NDArray[np.float32]]]
@@ -29,9 +33,13 @@ ARRAYS = ("time", "voltage", "current", "temperature")
 SHOWN = ("voltage", "current", "temperature")
 SAMPLES_OF = dict(zip(ARRAYS, ("time_s", "voltage_v", "current_a", "temperature_c"), strict=True))
 FEATURE_COLUMNS = tuple(f"f_{name}" for name in FEATURE_NAMES)
-SMALLEST_GROUP = 20  # rows: a page of cycles is one small read
+RECORDED = tuple(name for name in FACTS if name != "index")
+SAMPLES = pa.list_(pa.field("element", pa.float32(), nullable=False))  # without nulls they read in half the time
+ROWS_OF_PAGE = 20  # rows of a group: a page of cycles is one small read
+LARGEST_GROUP = 1_000_000  # samples of an array
 NUMPY_TYPES = {"int32": np.int32, "float": np.float32, "double": np.float64}
-MOST_GROUPS = 100  # the footer grows with them and is read every time
+MOST_GROUPS = 100  # the footer grows with them
+KEPT_FOOTERS = 3  # some 4 MB each of 5,000 cycles
 
 
 class StaleFeatures(Exception):
@@ -44,37 +52,50 @@ def path_of(data: Path, battery_id: int) -> Path:
 
 
 def write(
-    path: Path, recording: Recording, capacity_ah: Floats, features: Floats, nominal_capacity_ah: float | None
+    path: Path, recording: Recording, scalars: CycleScalars, features: Floats, nominal_capacity_ah: float | None
 ) -> None:
-    """Write a recording with its capacities (N,) in Ah and features (N, F) to a new Parquet file."""
+    """Write a recording with its scalars (N,) and features (N, F) to a new Parquet file."""
     count = len(recording.cycles)
-    columns: dict[str, pa.Array] = {
-        "position": column(np.arange(count, dtype=np.int32)),
-        "cycle_index": column(np.array([cycle.index for cycle in recording.cycles], dtype=np.int32)),
-        "recorded_capacity_ah": column(np.array([c.recorded_capacity_ah for c in recording.cycles], dtype=np.float64)),
-        "capacity_ah": column(np.asarray(capacity_ah, dtype=np.float64)),
-    }
+    columns: dict[str, pa.Array] = {"position": column(np.arange(count, dtype=np.int32))}
+    columns["cycle_index"] = column(np.array([cycle.index for cycle in recording.cycles], dtype=np.int32))
+    for name in RECORDED:
+        columns[name] = column(np.array([getattr(cycle, name) for cycle in recording.cycles], dtype=np.float64))
+    for name, known in scalars.columns().items():
+        columns[name] = column(known)
     for name, values in zip(FEATURE_COLUMNS, np.asarray(features, dtype=np.float32).T, strict=True):
         columns[name] = column(values)
     lengths = np.array([len(cycle) for cycle in recording.cycles])
     offsets = column(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
     for name in ARRAYS:
         samples = np.concatenate([getattr(cycle, SAMPLES_OF[name]) for cycle in recording.cycles], dtype=np.float32)
-        columns[name] = pa.ListArray.from_arrays(offsets, column(samples))
+        columns[name] = pa.ListArray.from_arrays(offsets, column(samples), type=SAMPLES)
     metadata = {
         "layout": recording.layout,
         "cell": recording.cell or "",
         "feature_version": str(FEATURE_VERSION),
-        "nominal_capacity_ah": "" if nominal_capacity_ah is None else repr(nominal_capacity_ah),
+        "nominal_capacity_ah": to_text(nominal_capacity_ah),
+        "discharge_cut_off_v": to_text(recording.discharge_cut_off_v),
     }
-    pq.write_table(
-        pa.Table.from_arrays(list(columns.values()), list(columns), metadata=metadata),
-        path,
-        row_group_size=max(SMALLEST_GROUP, -(-count // MOST_GROUPS)),
-        compression="lz4",
-        use_dictionary=False,
-        write_statistics=False,
-    )
+    schema = pa.schema([pa.field(name, values.type, nullable=False) for name, values in columns.items()])
+    table = pa.Table.from_arrays(list(columns.values()), schema=schema)
+    plainly = {"use_dictionary": False, "write_statistics": False, "store_schema": False}
+    with pq.ParquetWriter(path, schema, compression="lz4", **plainly) as writer:
+        writer.write_table(table, row_group_size=rows_per_group(lengths))
+        writer.add_key_value_metadata(metadata)
+
+
+def rows_per_group(lengths: NDArray[np.integer]) -> int:
+    """Rows of a page, or as many as make ``MOST_GROUPS``; fewer where cycles have so many samples that a group of
+    them would be large.
+    """  # noqa: D205
+    count, mean_length = len(lengths), max(1.0, float(np.mean(lengths)))
+    wanted = max(ROWS_OF_PAGE, -(-count // MOST_GROUPS))
+    return int(max(1, min(wanted, LARGEST_GROUP // mean_length)))
+
+
+def to_text(number: float | None) -> str:
+    """A number for the schema's metadata; empty for none."""
+    return "" if number is None else repr(float(number))
 
 
 # pa.array, to_numpy and read_table would do, but import pandas: half a second, and 60 MB in the API for good.
@@ -83,11 +104,18 @@ def write(
 def column(values: NDArray[Any]) -> pa.Array:
     """An array of numbers for Arrow, sharing its memory."""
     values = np.ascontiguousarray(values)
+    if values.dtype == bool:
+        return pa.Array.from_buffers(
+            pa.bool_(), len(values), [None, pa.py_buffer(np.packbits(values, bitorder="little"))]
+        )
     return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(values)])
 
 
 def numbers(array: pa.Array) -> NDArray[Any]:
-    """An Arrow array of numbers without nulls for numpy, sharing its memory."""
+    """An Arrow array of numbers without nulls for numpy, sharing its memory; booleans are copied."""
+    if pa.types.is_boolean(array.type):
+        bits = np.frombuffer(array.buffers()[1] or b"", dtype=np.uint8)
+        return np.unpackbits(bits, bitorder="little")[array.offset : array.offset + len(array)].astype(bool)
     dtype = NUMPY_TYPES[str(array.type)]
     if not len(array):  # it may have no buffer
         return np.empty(0, dtype=dtype)
@@ -101,8 +129,8 @@ def numbers_of(table: pa.Table, name: str) -> NDArray[Any]:
 
 
 def metadata_of(file: pq.ParquetFile) -> dict[str, str]:
-    """The schema's own metadata, as text."""
-    found: dict[bytes, bytes] = file.schema_arrow.metadata or {}
+    """The file's own metadata, as text."""
+    found: dict[bytes, bytes] = file.metadata.metadata or {}
     return {key.decode(): value.decode() for key, value in found.items()}
 
 
@@ -124,11 +152,47 @@ def cycle_arrays(data: Path, battery_id: int, positions: Sequence[int], columns:
     The arrays are views of what was read; orjson writes them as they are, NaN as null.
     Raises FileNotFoundError when there is no such battery.
     """
-    if not positions:
+    if not positions or not columns:
         return {name: [] for name in columns}
-    with pq.ParquetFile(path_of(data, battery_id)) as file:
+    with opened(path_of(data, battery_id)) as file:
         table = read_rows(file, positions, columns)
     return {name: arrays_of(table.column(name)) for name in columns}
+
+
+def batches(data: Path, battery_id: int, positions: Sequence[int], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """The same as Arrow lists, for many cycles: one row group is in memory at a time.
+
+    Raises FileNotFoundError when there is no such battery, before the first batch.
+    """
+    with opened(path_of(data, battery_id)) as file:
+        rows_per_group = file.metadata.row_group(0).num_rows
+        for _, together in groupby(positions, lambda position: position // rows_per_group):
+            yield from read_rows(file, list(together), columns).to_batches()
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[pq.ParquetFile]:
+    """A Parquet file. Its footer, which takes longer to parse than a page to read, is kept for the next time."""
+    while True:
+        before = identity(path)
+        with pa.OSFile(str(path)) as source:
+            if identity(path) != before:
+                continue  # renamed over in between: the footer would be another file's
+            with pq.ParquetFile(source, metadata=footer(path, before)) as file:
+                yield file
+            return
+
+
+def identity(path: Path) -> tuple[int, ...]:
+    """What changes whenever another file takes a path's place. Raises FileNotFoundError."""
+    status = path.stat()
+    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
+
+
+@lru_cache(maxsize=KEPT_FOOTERS)
+def footer(path: Path, _identity: tuple[int, ...]) -> pq.FileMetaData:
+    """The footer of the file that has this identity."""
+    return pq.read_metadata(path)
 
 
 def arrays_of(column: pa.ChunkedArray) -> list[NDArray[np.float32]]:
@@ -153,7 +217,7 @@ def latest_window(data: Path, battery_id: int, length: int, position: int | None
 
     Raises FileNotFoundError for no such battery, IndexError for no such position, StaleFeatures.
     """
-    with pq.ParquetFile(path_of(data, battery_id)) as file:
+    with opened(path_of(data, battery_id)) as file:
         count = file.metadata.num_rows
         last = count - 1 if position is None else position
         if not 0 <= last < count:
@@ -176,26 +240,43 @@ def feature_matrix(table: pa.Table) -> NDArray[np.float32]:
 
 
 def read_recording(path: Path) -> Recording:
-    """The recording that a Parquet file holds, so that features can be computed again.
+    """The recording that a Parquet file holds, so that everything can be computed again.
 
     Samples are as float32 kept them. Nominal capacity, manufacturer, chemistry and report are not kept here: empty.
     """
     with pq.ParquetFile(path) as file:
-        table = file.read(columns=["cycle_index", "recorded_capacity_ah", *ARRAYS], use_threads=False)
+        kept = [name for name in RECORDED if name in file.schema_arrow.names]
+        table = file.read(columns=["cycle_index", *kept, *ARRAYS], use_threads=False)
         metadata = metadata_of(file)
-    samples = [arrays_of(table.column(name)) for name in ARRAYS]
-    indices, recorded = (numbers_of(table, name).tolist() for name in ("cycle_index", "recorded_capacity_ah"))
+    indices = numbers_of(table, "cycle_index").tolist()
+    samples = zip(*(arrays_of(table.column(name)) for name in ARRAYS), strict=True)
+    facts = zip(*(or_none(numbers_of(table, name)) for name in kept), strict=True)
     cycles = tuple(
-        Cycle(index, time_s, voltage_v, current_a, temperature_c, None if np.isnan(capacity) else capacity)
-        for index, capacity, time_s, voltage_v, current_a, temperature_c in zip(
-            indices, recorded, *samples, strict=True
-        )
+        replace(Cycle(index, *of_cycle), **dict(zip(kept, known, strict=True)))
+        for index, of_cycle, known in zip(indices, samples, facts, strict=True)
     )
-    return Recording(cycles=cycles, layout=metadata["layout"], cell=metadata["cell"] or None)
+    cut_off = metadata.get("discharge_cut_off_v")
+    return Recording(
+        cycles=cycles,
+        layout=metadata["layout"],
+        cell=metadata["cell"] or None,
+        discharge_cut_off_v=float(cut_off) if cut_off else None,
+    )
 
 
-def scalars(path: Path) -> dict[str, Any]:
-    """``cycle_index`` (N,) and ``capacity_ah`` (N,), NaN where unknown, of a Parquet file."""
+def or_none(values: NDArray[Any]) -> list[Any]:
+    """Plain numbers, None for NaN."""
+    return [value if known else None for value, known in zip(values.tolist(), np.isfinite(values), strict=True)]
+
+
+def scalars(path: Path) -> dict[str, NDArray[Any]]:
+    """``cycle_index`` (N,) and the scalars of ``batteries.cycles`` (N,) of a Parquet file.
+
+    All are float64 and NaN where unknown, ``complete`` too: files of earlier releases have ``capacity_ah`` alone.
+    """
     with pq.ParquetFile(path) as file:
-        table = file.read(columns=["cycle_index", "capacity_ah"], use_threads=False)
-    return {name: numbers_of(table, name) for name in ("cycle_index", "capacity_ah")}
+        kept = [name for name in SCALARS if name in file.schema_arrow.names]
+        table = file.read(columns=["cycle_index", *kept], use_threads=False)
+    unknown = np.full(table.num_rows, np.nan)
+    known = {name: numbers_of(table, name).astype(np.float64) for name in kept}
+    return {"cycle_index": numbers_of(table, "cycle_index")} | {name: known.get(name, unknown) for name in SCALARS}

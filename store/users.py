@@ -5,10 +5,11 @@ that a few logins at once do not need more memory than the whole API.
 """
 
 from datetime import datetime
+from functools import cache
 
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
-from sqlalchemy import delete, select
+from sqlalchemy import Connection, Row, Select, bindparam, delete, select
 from sqlalchemy.orm import Session
 
 from store.tables import RevokedToken, User, utc_now
@@ -63,7 +64,15 @@ def revoke(session: Session, jti: str, expires_at: datetime) -> None:
     session.merge(RevokedToken(jti=jti, expires_at=expires_at))
 
 
-def bearer(session: Session, email: str, jti: str) -> User | None:
-    """The account that a valid token of ``email`` stands for; None when it was logged out or the account is gone."""
-    revoked = select(RevokedToken.jti).where(RevokedToken.jti == jti).exists()
-    return session.scalar(select(User).where(User.email == normalised(email), ~revoked))
+def bearer(connection: Connection, email: str, jti: str) -> Row[tuple[int, str, datetime]] | None:
+    """``id``, ``email`` and ``created_at`` of the account that a valid token of ``email`` stands for.
+
+    None when the token was logged out or the account is gone.
+    """
+    return connection.execute(_bearer(), {"address": normalised(email), "token": jti}).first()
+
+
+@cache
+def _bearer() -> Select[tuple[int, str, datetime]]:
+    revoked = select(RevokedToken.jti).where(RevokedToken.jti == bindparam("token")).exists()
+    return select(User.id, User.email, User.created_at).where(User.email == bindparam("address"), ~revoked)

@@ -5,15 +5,20 @@ from typing import Annotated
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
 
-from api.batteries import service, uploads
-from api.batteries.schemas import BatteryAnswer, BatteryChanges, CycleAnswer, UploadFields
+from api.batteries import cycles, reading_back, service, uploads
+from api.batteries.columns import SCALARS
+from api.batteries.cycles import Asked
+from api.batteries.downloads import download
+from api.batteries.formats import JSON
+from api.batteries.reading_back import Written, written
+from api.batteries.schemas import BatteryAnswer, BatteryChanges, CycleAnswer, Summary, UploadFields
 from api.documentation import bearer_scheme, errors
-from api.pagination import Page, Paging, paging
-from api.responses import LARGEST_ID, Identifier, Json, Printable
+from api.pagination import Page, Paging, paging, paging_if_asked
+from api.responses import LARGEST_ID, Identifier, Printable
 from api.state import State, state_of
 from store import imports
-from store.session import reading
 
 router = APIRouter(prefix="/batteries", tags=["batteries"], dependencies=[Depends(bearer_scheme)])
 FORM = {
@@ -39,9 +44,7 @@ def list_batteries(
     ] = None,
 ) -> Page[BatteryAnswer]:
     """Batteries, oldest first."""
-    with reading() as session:
-        rows, meta = service.page(session, pages, manufacturer)
-        return Page(items=[BatteryAnswer.model_validate(row) for row in rows], meta=meta)
+    return service.page(pages, manufacturer)
 
 
 @router.post("", status_code=201, responses=errors(400, 413), openapi_extra=UPLOAD)
@@ -68,8 +71,7 @@ async def create_battery(request: Request, state: Annotated[State, Depends(state
 @router.get("/{battery_id}", responses=errors(404))
 def read_battery(battery_id: Identifier) -> BatteryAnswer:
     """One battery."""
-    with reading() as session:
-        return BatteryAnswer.model_validate(service.get(session, battery_id))
+    return service.read(battery_id)
 
 
 @router.patch("/{battery_id}", responses=errors(404))
@@ -96,16 +98,48 @@ async def delete_battery(battery_id: Identifier, state: Annotated[State, Depends
     state.outbox.nudge()
 
 
-@router.get("/{battery_id}/cycles", response_model=Page[CycleAnswer], responses=errors(404))
+@router.head("/{battery_id}/cycles", include_in_schema=False)
+@router.get("/{battery_id}/cycles", response_model=Page[CycleAnswer], responses=reading_back.CYCLES)
 async def list_cycles(
+    request: Request,
     battery_id: Identifier,
-    pages: Annotated[Paging, Depends(paging)],
+    *,
+    written: Annotated[Written, Depends(written)],
+    pages: Annotated[Paging | None, Depends(paging_if_asked)],
     state: Annotated[State, Depends(state_of)],
     cycle_index: Annotated[int | None, CYCLE_INDEX] = None,
-) -> Json:
-    """Cycles in the order of the file, with their samples."""
+) -> Response:
+    """Cycles in the order of the file, with their samples.
 
-    def read() -> Json:
-        return Json(service.cycles_page(battery_id, pages, cycle_index, state.settings.data))
+    JSON comes in pages of 20. Arrow, Parquet and CSV hold all cycles unless a page is asked for; CSV has a row a
+    sample. `time` is among their columns, and in JSON when `fields` names it.
+    """
+    if written.kind is JSON:
+        asked = Asked(
+            battery_id, written.selection(cycles.PAGE), JSON, pages or Paging(page=1, page_size=20), cycle_index
+        )
+    else:
+        asked = Asked(battery_id, written.selection(cycles.TABLE), written.kind, pages, cycle_index)
+    return await reading_back.answer(request, asked, state)
 
-    return await run_sync(read, limiter=state.pages)
+
+@router.head("/{battery_id}/summary", include_in_schema=False)
+@router.get("/{battery_id}/summary", response_model=Summary, responses=reading_back.SUMMARY)
+async def read_summary(
+    request: Request,
+    battery_id: Identifier,
+    written: Annotated[Written, Depends(written)],
+    state: Annotated[State, Depends(state_of)],
+) -> Response:
+    """A battery's whole life in one call: what is known of each cycle, as columns of equal length."""
+    asked = Asked(battery_id, written.selection(cycles.SUMMARY, SCALARS), written.kind)
+    return await reading_back.answer(request, asked, state)
+
+
+@router.head("/{battery_id}/file", include_in_schema=False)
+@router.get("/{battery_id}/file", response_class=StreamingResponse, responses=reading_back.FILE)
+async def download_file(
+    request: Request, battery_id: Identifier, state: Annotated[State, Depends(state_of)]
+) -> Response:
+    """The file as it was uploaded, byte for byte. `Range` asks for a part of it."""
+    return await download(battery_id, request.headers, state.settings.data, body=request.method != "HEAD")

@@ -1,8 +1,6 @@
 """Uploading, describing and deleting batteries, and reading their cycles."""
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
@@ -11,13 +9,13 @@ from api.batteries.schemas import BatteryAnswer, BatteryChanges, UploadFields
 from api.batteries.uploads import Upload
 from api.errors import Conflict, InvalidFileFormat, ValidationFailed, no_such
 from api.handlers import validation_error
-from api.pagination import Meta, Paging, page_of
+from api.pagination import Page, Paging, page_of
 from api.responses import is_key
 from batteries.matfiles.errors import MatFileError, SeveralCells
-from store import batteries, changes, imports, jobs, recordings
+from store import batteries, changes, imports, jobs
 from store.descriptions import Description, InvalidField
 from store.session import reading
-from store.tables import Battery, CycleRow
+from store.tables import Battery
 
 
 def fields_of(upload: Upload) -> UploadFields:
@@ -44,7 +42,7 @@ def create(upload: Upload) -> BatteryAnswer:
         raise InvalidFileFormat("Unable to parse .mat file", details=details) from error
     except InvalidField as error:
         raise refused(error) from error
-    return BatteryAnswer.model_validate(battery)
+    return answered(battery)
 
 
 def numbered(cells: Sequence[str]) -> str:
@@ -67,7 +65,7 @@ def change(battery_id: int, asked: BatteryChanges) -> BatteryAnswer:
         raise no_such("Battery", battery_id) from error
     except InvalidField as error:
         raise refused(error) from error
-    return BatteryAnswer.model_validate(battery)
+    return answered(battery)
 
 
 def delete(battery_id: int) -> None:
@@ -91,31 +89,27 @@ def get(session: Session, battery_id: int) -> Battery:
     return battery
 
 
-def page(session: Session, paging: Paging, manufacturer: str | None) -> tuple[list[Battery], Meta]:
-    """Batteries, oldest first."""
-    return page_of(session, batteries.listing(manufacturer), paging)
-
-
-def cycles_page(battery_id: int, paging: Paging, cycle_index: int | None, data: Path) -> dict[str, Any]:
-    """One page of cycles as it is written: arrays are views of the file, so that no number is touched twice."""
+def read(battery_id: int) -> BatteryAnswer:
+    """The battery as it is answered. Raises NotFound."""
     with reading() as session:
         battery = get(session, battery_id)
-        rows, total = batteries.cycles(session, battery, paging.offset, paging.page_size, cycle_index)
-    try:
-        arrays = recordings.cycle_arrays(data, battery_id, [row.position for row in rows])
-    except FileNotFoundError as error:
-        raise no_such("Battery", battery_id) from error  # deleted meanwhile
-    items = [cycle_of(row) | {name: arrays[name][place] for name in recordings.SHOWN} for place, row in enumerate(rows)]
-    return {"items": items, "meta": paging.meta(total).model_dump()}
+    return answered(battery)
 
 
-def cycle_of(row: CycleRow) -> dict[str, Any]:
-    """A cycle's scalars, as they are shown: SoH within 0 to 1."""
-    return {
-        "id": row.id,
-        "battery_id": row.battery_id,
-        "cycle_index": row.cycle_index,
-        "soh": None if row.soh is None else min(1.0, max(0.0, row.soh)),
-        "rul": row.rul,
-        "capacity": row.capacity_ah,
-    }
+def page(paging: Paging, manufacturer: str | None) -> Page[BatteryAnswer]:
+    """Batteries, oldest first."""
+    with reading() as session:
+        rows, meta = page_of(session, batteries.listing(manufacturer), paging)
+        same = batteries.duplicates_of(session, [row.id for row in rows])
+    return Page(items=[described(row, same.get(row.id)) for row in rows], meta=meta)
+
+
+def answered(battery: Battery) -> BatteryAnswer:
+    """A battery as it is answered."""
+    with reading() as session:
+        return described(battery, batteries.duplicates_of(session, [battery.id]).get(battery.id))
+
+
+def described(battery: Battery, same_as: int | None) -> BatteryAnswer:
+    """A battery with what it is a duplicate of."""
+    return BatteryAnswer.model_validate(battery).model_copy(update={"duplicate_of": same_as})

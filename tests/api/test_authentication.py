@@ -1,6 +1,7 @@
 """Who may do what: tokens, the public list, and every route and socket without a token."""
 
 import logging
+import re
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -53,8 +54,7 @@ class TestEveryRoute:
     def test_refuses_without_a_token_unless_it_is_on_the_public_list(self, anonymous: Any) -> None:
         asked = 0
         for route in routes_of(anonymous.app):
-            path = route.path.replace("{job_id}", "1").replace("{battery_id}", "1").replace("{model_id}", "1")
-            assert "{" not in path
+            path = re.sub(r"{\w+}", "1", route.path)
             for verb in route.verbs:
                 asked += 1
                 if verb == WEBSOCKET:
@@ -64,7 +64,7 @@ class TestEveryRoute:
                 elif (verb, path) not in PUBLIC:
                     answer = anonymous.http.request(verb, path)
                     assert answer.status_code == 401, (verb, path)
-                    assert answer.json()["error"]["code"] == "MISSING_TOKEN"
+                    assert verb == "HEAD" or answer.json()["error"]["code"] == "MISSING_TOKEN"
                     assert answer.headers["WWW-Authenticate"] == "Bearer"
         assert asked > 30
 

@@ -72,6 +72,17 @@ class TestUpload:
         assert answer.status_code == 422
         assert answer.json()["error"]["details"][0]["field"] == "nominal_capacity"
 
+    def test_of_the_same_file_again_names_the_earlier_battery(self, platform: Any, mat_file: Path) -> None:
+        answers = [platform.upload(mat_file) for _ in range(3)]
+        assert [battery["duplicate_of"] for battery in answers] == [None, 1, 1]
+        listed = platform.http.get("/api/v1/batteries").json()["items"]
+        assert [battery["duplicate_of"] for battery in listed] == [None, 1, 1]
+        platform.http.delete("/api/v1/batteries/1")
+        assert platform.http.get("/api/v1/batteries/2").json()["duplicate_of"] is None
+        assert platform.http.get("/api/v1/batteries/3").json()["duplicate_of"] == 2
+        changed = platform.http.patch("/api/v1/batteries/3", json={"chemistry": "LFP"}).json()
+        assert changed["duplicate_of"] == 2
+
     def test_takes_empty_fields_as_left_out(self, platform: Any, mat_file: Path) -> None:
         assert platform.upload(mat_file, nominal_capacity="", chemistry="  ")["total_cycles"] == 12
 

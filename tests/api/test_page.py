@@ -95,4 +95,5 @@ class TestPage:
 class TestDocs:
     def test_show_every_operation_without_the_internet(self, served: tuple[Any, str], page: Page) -> None:
         page.goto(f"{served[1]}/docs")
-        expect(page.locator(".opblock")).to_have_count(24)
+        described = served[0].app.openapi()["paths"].values()
+        expect(page.locator(".opblock")).to_have_count(sum(len(operations) for operations in described))

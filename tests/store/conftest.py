@@ -12,12 +12,13 @@ from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy import select
 
 from batteries.samples import synthetic_cell, write_mat
 from store import batteries, data_versions, imports, migrations, session
 from store.descriptions import Description
 from store.settings import Settings, get_settings
-from store.tables import Battery, DataVersion
+from store.tables import Battery, CycleRow, DataVersion
 from store.versions import version_everything
 
 UNPRIVILEGED = 65534  # nobody: PostgreSQL does not run as root
@@ -210,3 +211,15 @@ def behind() -> Callable[[], bool]:
             return data_versions.is_behind(opened)
 
     return ask
+
+
+@pytest.fixture
+def rows_of() -> Callable[[int], list[CycleRow]]:
+    """A battery's cycle rows in the order of the file."""
+
+    def read(battery_id: int) -> list[CycleRow]:
+        with session.reading() as opened:
+            query = select(CycleRow).where(CycleRow.battery_id == battery_id).order_by(CycleRow.position)
+            return list(opened.scalars(query))
+
+    return read

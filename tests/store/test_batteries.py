@@ -1,9 +1,10 @@
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import delete, select
 
 from store import batteries, data_versions
-from store.session import reading, transaction
+from store.session import reading, selecting, transaction
 from store.tables import Battery, CycleRow, utc_now
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -39,26 +40,61 @@ class TestMissing:
 
 
 class TestCycles:
+    def read(self, battery: Battery, **span) -> list[int]:
+        with selecting() as connection:
+            rows = batteries.cycles(connection, battery.id, ("position", "cycle_index"), batteries.Span(**span)).all()
+        return [row.cycle_index for row in rows]
+
     def test_a_page_lies_where_it_was_asked_for(self):
         battery = add([10, 20, 30, 40, 50])
-        with reading() as session:
-            rows, total = batteries.cycles(session, battery, offset=2, limit=2)
-            assert ([row.cycle_index for row in rows], total) == ([30, 40], 5)
-            assert batteries.cycles(session, battery, offset=6, limit=2) == ([], 5)
+        assert self.read(battery, start=2, stop=4) == [30, 40]
+        assert self.read(battery, start=6, stop=8) == []
+        assert self.read(battery) == [10, 20, 30, 40, 50]
 
     def test_a_cycle_number_may_occur_twice_or_never(self):
         battery = add([7, 8, 7])
-        with reading() as session:
-            rows, total = batteries.cycles(session, battery, cycle_index=7)
-            assert ([row.position for row in rows], total) == ([0, 2], 2)
-            assert batteries.cycles(session, battery, cycle_index=7, offset=2) == ([], 2)
-            assert batteries.cycles(session, battery, cycle_index=9) == ([], 0)
+        assert self.read(battery, cycle_index=7) == [7, 7]
+        assert self.read(battery, cycle_index=7, start=1, stop=3) == [7]
+        assert self.read(battery, cycle_index=7, start=2, stop=4) == []
+        assert self.read(battery, cycle_index=9) == []
+        with selecting() as connection:
+            assert [batteries.count_of_index(connection, battery.id, number) for number in (7, 8, 9)] == [2, 1, 0]
 
     def test_other_batteries_cycles_are_left_out(self):
         add([1, 2, 3])
-        battery = add([4])
+        assert self.read(add([4])) == [4]
+
+
+class TestFacts:
+    def test_are_of_the_battery_that_is_asked_for(self):
+        add()
+        battery = add([1, 2], filename="y.mat", nominal_capacity=1.1)
+        with selecting() as connection:
+            facts = batteries.facts(connection, battery.id)
+            assert batteries.facts(connection, 99) is None
+        assert facts is not None
+        assert (facts.id, facts.filename, facts.total_cycles, facts.nominal_capacity) == (battery.id, "y.mat", 2, 1.1)
+        assert facts.updated_at == battery.updated_at
+
+
+class TestDuplicateOf:
+    def duplicates(self) -> dict[int, int | None]:
         with reading() as session:
-            assert [row.cycle_index for row in batteries.cycles(session, battery)[0]] == [4]
+            return dict(session.execute(select(Battery.id, batteries.duplicate_of())).tuples().all())
+
+    def test_is_the_earliest_battery_of_the_same_bytes(self):
+        first, other, again, third = add(), add(sha256="1" * 64), add(), add()
+        assert self.duplicates() == {first.id: None, other.id: None, again.id: first.id, third.id: first.id}
+
+    def test_moves_on_when_the_earliest_is_deleted(self):
+        first, again, third = add(), add(), add()
+        with transaction() as session:
+            session.execute(delete(Battery).where(Battery.id == first.id))
+        assert self.duplicates() == {again.id: None, third.id: again.id}
+
+    def test_another_cell_of_the_same_file_is_no_duplicate(self):
+        cells = [add(import_report={"cell": name}) for name in ("Cell1", "Cell2", "Cell1")]
+        assert self.duplicates() == {cells[0].id: None, cells[1].id: None, cells[2].id: cells[0].id}
 
 
 class TestIsBehind:

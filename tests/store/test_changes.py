@@ -21,11 +21,6 @@ def row(battery_id: int) -> Battery:
     return battery
 
 
-def cycles(battery: Battery) -> list:
-    with reading() as session:
-        return batteries.cycles(session, battery, limit=100)[0]
-
-
 @pytest.mark.usefixtures("database")
 class TestUpdateBattery:
     def test_changes_what_is_named_and_nothing_else(self, database, upload):
@@ -38,13 +33,15 @@ class TestUpdateBattery:
         assert stored.manufacturer == "Them"
         assert files.paths(database.data, before.id)["description"].read_bytes() == to_json(stored)
 
-    def test_another_nominal_capacity_computes_health_and_features_again(self, database, upload):
+    def test_another_nominal_capacity_computes_health_and_features_again(self, database, upload, rows_of):
         battery = upload(nominal_capacity=1.1)
-        before, old = cycles(battery), recordings.latest_window(database.data, battery.id, 5)
+        before, old = rows_of(battery.id), recordings.latest_window(database.data, battery.id, 5)
         assert update_battery(battery.id, nominal_capacity=2.2).nominal_capacity == 2.2
-        after, new = cycles(battery), recordings.latest_window(database.data, battery.id, 5)
+        after, new = rows_of(battery.id), recordings.latest_window(database.data, battery.id, 5)
         assert [c.soh for c in after] == pytest.approx([c.soh / 2 for c in before])
         assert [c.id for c in after] == [c.id for c in before]
+        assert [c.c_rate for c in after] == pytest.approx([c.c_rate / 2 for c in before])
+        assert [c.energy_wh for c in after] == pytest.approx([c.energy_wh for c in before], rel=1e-5)
         rate = recordings.FEATURE_COLUMNS.index("f_charge_c_rate")
         assert new.features[:, rate] == pytest.approx(old.features[:, rate] / 2, rel=1e-5)
 
@@ -106,13 +103,13 @@ class TestUpdateBattery:
 
 @pytest.mark.usefixtures("database")
 class TestDeleteBattery:
-    def test_takes_rows_and_files(self, database, upload, tree):
+    def test_takes_rows_and_files(self, database, upload, tree, rows_of):
         keep, gone = upload(), upload()
         delete_battery(gone.id)
         assert tree(database.data) == ["batteries/1.json", "cycles/1.parquet", "raw/1.mat"]
         with reading() as session:
             assert batteries.missing(session, [keep.id, gone.id]) == [gone.id]
-            assert batteries.cycles(session, gone, cycle_index=1)[1] == 0
+        assert rows_of(gone.id) == []
 
     def test_a_second_time_there_is_none(self, upload):
         delete_battery(upload().id)
@@ -130,7 +127,7 @@ class TestRefreshFeatures:
         before = histories.history(home.data, battery.id, 0.8)
         monkeypatch.setattr(recordings, "FEATURE_VERSION", 99)
         with pytest.raises(recordings.StaleFeatures):
-            histories.history(home.data, battery.id, 0.8)
+            recordings.latest_window(home.data, battery.id, 1)
         assert len(before) == 30
 
 

@@ -3,15 +3,18 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from sqlalchemy import func, select
 
 from batteries.matfiles.errors import NoCycles, UnreadableFile
 from batteries.samples import synthetic_cell, write_mat
 from store import batteries, descriptions, files, recordings, sweeping
+from store.changes import delete_battery
 from store.descriptions import Description, InvalidField, shown_name, to_json
 from store.session import reading
 from store.settings import CHECKOUT
@@ -36,11 +39,9 @@ class TestImportUpload:
         assert tree(database.data) == ["batteries/1.json", "cycles/1.parquet", "raw/1.mat"]
         assert (database.data / "raw" / "1.mat").read_bytes() == mat.read_bytes()
 
-    def test_health_of_a_cycle_is_its_capacity_over_the_nominal_one(self, upload):
-        battery = upload(nominal_capacity=1.2)
-        with reading() as session:
-            rows, total = batteries.cycles(session, battery, limit=100)
-        assert total == len(rows) == 30
+    def test_health_of_a_cycle_is_its_capacity_over_the_nominal_one(self, upload, rows_of):
+        rows = rows_of(upload(nominal_capacity=1.2).id)
+        assert len(rows) == 30
         assert [row.cycle_index for row in rows] == list(range(1, 31))
         assert all(row.soh == pytest.approx(row.capacity_ah / 1.2) for row in rows)
 
@@ -55,6 +56,33 @@ class TestImportUpload:
     def test_the_same_file_again_is_a_battery_of_its_own(self, upload):
         first, second = upload(), upload()
         assert (first.id, second.id, first.sha256 == second.sha256) == (1, 2, True)
+
+    def test_the_same_bytes_are_kept_once_as_long_as_a_battery_has_them(self, database, upload, mat):
+        raw = [files.paths(database.data, upload().id)["raw"] for _ in range(3)]
+        assert len({path.stat().st_ino for path in raw}) == 1
+        delete_battery(1)
+        assert raw[1].read_bytes() == raw[2].read_bytes() == mat.read_bytes()
+        assert files.paths(database.data, upload().id)["raw"].stat().st_ino == raw[1].stat().st_ino
+
+    def test_uploads_of_the_same_bytes_at_once_share_them(self, database, upload):
+        with ThreadPoolExecutor(3) as pool:
+            made = list(pool.map(lambda _: upload().id, range(3)))
+        assert len({files.paths(database.data, number)["raw"].stat().st_ino for number in made}) == 1
+
+    def test_other_bytes_are_other_files(self, database, upload, tmp_path):
+        other = tmp_path / "other.mat"
+        write_mat(synthetic_cell(cycles=8), other)
+        upload(), upload(other)
+        assert files.paths(database.data, 2)["raw"].read_bytes() == other.read_bytes()
+
+    def test_where_names_cannot_share_bytes_they_are_kept_again(self, database, upload, mat, monkeypatch):
+        upload()
+
+        def refuse(*_: object) -> None:
+            raise OSError(1, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", refuse)
+        assert files.paths(database.data, upload().id)["raw"].read_bytes() == mat.read_bytes()
 
     @pytest.mark.parametrize(
         ("written", "kept"), [("A\x01B\n", "AB"), ("M" * 400, "M" * 255), ("\x02 ", None), (" Sony ", "Sony")]
@@ -90,18 +118,18 @@ class TestImportUpload:
 
 @pytest.mark.usefixtures("home")
 class TestRealFiles:
-    def test_nasa_cell_has_its_cycles_and_health(self, upload, nasa):
+    def test_nasa_cell_has_its_cycles_and_health(self, upload, nasa, rows_of):
         battery = upload(nasa("B0005"))
         assert (battery.total_cycles, battery.nominal_capacity) == (168, 2.0)
         assert battery.import_report["nominal_capacity_source"] == "layout"
-        with reading() as session:
-            [first], _ = batteries.cycles(session, battery, limit=1)
+        first = rows_of(battery.id)[0]
         assert first.soh == pytest.approx(1.8564874 / 2.0, abs=1e-6)  # the file's own Capacity of discharge 1
 
     def test_both_containers_of_a_cell_give_equal_batteries(self, home, upload, nasa):
         level5, hdf5 = upload(nasa("B0006")), upload(nasa("B0006_v73"))
         scalars = [recordings.scalars(recordings.path_of(home.data, b.id)) for b in (level5, hdf5)]
-        assert all((scalars[0][name] == scalars[1][name]).all() for name in scalars[0])
+        for name in scalars[0]:
+            np.testing.assert_array_equal(scalars[0][name], scalars[1][name], err_msg=name)
         windows = [recordings.latest_window(home.data, b.id, 168).features.tobytes() for b in (level5, hdf5)]
         assert windows[0] == windows[1]
 

@@ -1,11 +1,13 @@
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import orjson
 import pyarrow.parquet as pq
 import pytest
 
+from batteries.cycles import SCALARS, cycle_scalars
 from batteries.features import FEATURE_NAMES
 from batteries.recordings import Cycle, Recording
 from store import recordings
@@ -19,17 +21,19 @@ def cycle(number: int) -> Cycle:
     steps = np.arange(number + 1.0)
     voltage = number + steps / 2
     voltage[-1] = np.nan
-    return Cycle(number * 3, steps, voltage, -steps, np.full(number + 1, 25.0), None if number % 2 else 1.0)
+    recorded = None if number % 2 else 1.0
+    return Cycle(number * 3, steps, voltage, -steps, np.full(number + 1, 25.0), recorded, 1.25, recorded)
 
 
 @pytest.fixture
 def data(tmp_path):
     """A data folder with battery 5: 130 cycles numbered 0, 3, 6, …; feature f of cycle n is 1000 f + n."""
     (tmp_path / "cycles").mkdir()
-    recording = Recording(tuple(cycle(number) for number in range(COUNT)), layout="generic", cell="x")
+    recording = Recording(tuple(cycle(number) for number in range(COUNT)), "generic", cell="x", discharge_cut_off_v=2.5)
     capacity = np.where(np.arange(COUNT) % 2, np.nan, 1.0)
     features = 1000.0 * np.arange(len(FEATURE_NAMES)) + np.arange(COUNT)[:, None]
-    recordings.write(recordings.path_of(tmp_path, 5), recording, capacity, features, 1.1)
+    scalars = replace(cycle_scalars(recording), capacity_ah=capacity, complete=np.arange(COUNT) % 3 > 0)
+    recordings.write(recordings.path_of(tmp_path, 5), recording, scalars, features, 1.1)
     return tmp_path
 
 
@@ -59,7 +63,8 @@ class TestCycleArrays:
         (tmp_path / "cycles").mkdir()
         none = Cycle(1, np.empty(0), np.empty(0), np.empty(0), np.empty(0))
         features = np.zeros((1, len(FEATURE_NAMES)))
-        recordings.write(recordings.path_of(tmp_path, 1), Recording((none,), "generic"), np.ones(1), features, None)
+        alone = Recording((none,), "generic")
+        recordings.write(recordings.path_of(tmp_path, 1), alone, cycle_scalars(alone), features, None)
         assert [len(voltage) for voltage in recordings.cycle_arrays(tmp_path, 1, [0])["voltage"]] == [0]
 
     def test_no_such_battery(self, data):
@@ -92,7 +97,9 @@ class TestLatestWindow:
 class TestFile:
     def test_opens_with_pandas_and_says_what_it_holds(self, data):
         table = pq.read_table(recordings.path_of(data, 5)).to_pandas()
-        assert list(table.columns[:4]) == ["position", "cycle_index", "recorded_capacity_ah", "capacity_ah"]
+        assert list(table.columns[:3]) == ["position", "cycle_index", "recorded_capacity_ah"]
+        assert set(SCALARS) < set(table.columns)
+        assert table["complete"].dtype == bool
         assert list(table.columns[-4:]) == ["time", "voltage", "current", "temperature"]
         assert table["capacity_ah"].isna().sum() == COUNT // 2
         assert table["voltage"].dtype == object
@@ -100,6 +107,7 @@ class TestFile:
 
     def test_a_recording_comes_back(self, data):
         back = recordings.read_recording(recordings.path_of(data, 5))
+        assert back.discharge_cut_off_v == 2.5
         assert (back.layout, back.cell, len(back)) == ("generic", "x", COUNT)
         assert back.cycles[77] == cycle(77)
 
@@ -108,11 +116,57 @@ class TestFile:
         path = recordings.path_of(tmp_path, 1)
         one = cycle(3)
         features = np.zeros((5001, len(FEATURE_NAMES)))
-        recordings.write(path, Recording((one,) * 5001, layout="generic"), np.ones(5001), features, None)
+        recording = Recording((one,) * 5001, layout="generic")
+        recordings.write(path, recording, cycle_scalars(recording), features, None)
         metadata = pq.read_metadata(path)
         assert metadata.num_row_groups <= recordings.MOST_GROUPS
         assert metadata.row_group(0).num_rows == 51
         assert len(recordings.cycle_arrays(tmp_path, 1, range(4990, 5001))["voltage"]) == 11
+
+    def test_cycles_of_very_many_samples_make_smaller_groups(self):
+        assert recordings.rows_per_group(np.full(200, 4_000)) == 20
+        assert recordings.rows_per_group(np.full(200, 100_000)) == 10
+        assert recordings.rows_per_group(np.full(3, 10**7)) == 1
+        assert recordings.rows_per_group(np.zeros(3)) == 20
+
+
+class TestScalars:
+    def test_are_what_was_written(self, data):
+        found = recordings.scalars(recordings.path_of(data, 5))
+        assert found["cycle_index"].tolist() == [3 * number for number in range(COUNT)]
+        assert found["complete"].tolist() == [float(number % 3 > 0) for number in range(COUNT)]
+        np.testing.assert_array_equal(found["capacity_ah"], np.where(np.arange(COUNT) % 2, np.nan, 1.0))
+
+    def test_of_an_earlier_release_are_unknown_but_the_capacity(self, data, tmp_path):
+        table = pq.read_table(recordings.path_of(data, 5))
+        early = [name for name in table.column_names if name not in SCALARS or name == "capacity_ah"]
+        pq.write_table(table.select(early), tmp_path / "early.parquet")
+        found = recordings.scalars(tmp_path / "early.parquet")
+        assert found["capacity_ah"][0] == 1.0
+        assert np.isnan(found["energy_wh"]).all()
+        assert np.isnan(found["complete"]).all()
+
+
+class TestBatches:
+    @pytest.mark.parametrize("positions", [range(COUNT), range(15, 27), [100, 3, 45], []])
+    def test_hold_the_cycles_in_the_order_asked_for(self, data, positions):
+        batches = list(recordings.batches(data, 5, positions, ["voltage", "time"]))
+        lengths = [len(samples) for batch in batches for samples in batch.column(1).to_pylist()]
+        assert lengths == [position + 1 for position in positions]
+
+    def test_come_a_row_group_at_a_time(self, data):
+        sizes = [batch.num_rows for batch in recordings.batches(data, 5, range(COUNT), ["voltage"])]
+        assert sizes == [20] * 6 + [10]
+
+
+class TestOpened:
+    def test_a_file_that_was_renamed_over_is_read_as_it_is_now(self, data):
+        recordings.cycle_arrays(data, 5, [3])
+        recording = Recording((cycle(7), cycle(9)), "generic")
+        features = np.zeros((2, len(FEATURE_NAMES)))
+        recordings.write(data / "new.parquet", recording, cycle_scalars(recording), features, None)
+        (data / "new.parquet").replace(recordings.path_of(data, 5))
+        assert len(recordings.cycle_arrays(data, 5, [1])["voltage"][0]) == 10
 
 
 class TestImports:
@@ -121,14 +175,16 @@ class TestImports:
 import sys
 from pathlib import Path
 import numpy as np
+from batteries.cycles import cycle_scalars
 from store import recordings
 data = Path({str(data)!r})
 recording = recordings.read_recording(recordings.path_of(data, 5))
 features = np.zeros((len(recording), len(recordings.FEATURE_COLUMNS)))
-recordings.write(data / "again.parquet", recording, np.ones(len(recording)), features, None)
+recordings.write(data / "again.parquet", recording, cycle_scalars(recording), features, None)
 recordings.cycle_arrays(data, 5, [100, 3])
 recordings.latest_window(data, 5, 30)
 recordings.scalars(data / "again.parquet")
+list(recordings.batches(data, 5, range(100), ["time"]))
 print(sorted(name for name in sys.modules if name in ("pandas", "scipy", "h5py", "sqlalchemy", "pydantic")))
 """
         output = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True)

@@ -1,0 +1,130 @@
+"""Cycles as Arrow tables and as CSV: a row a cycle with its samples as lists, or in CSV a row a sample.
+
+Built from buffers: Arrow's own conversions import pandas, which the API has no room for.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from io import RawIOBase
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from api.batteries.columns import WHOLE_NUMBERS, Selection
+from api.batteries.formats import ARROW, ARROW_FILE, CSV, PARQUET, Format
+from store.recordings import numbers
+
+Scalars = dict[str, NDArray[np.float64]]  # (N,) each, NaN where unknown
+
+
+class Writer(Protocol):
+    """What Arrow's writers of all formats can."""
+
+    def write_batch(self, batch: pa.RecordBatch) -> None:
+        """Write rows."""
+
+    def close(self) -> None:
+        """Write what comes after the rows."""
+
+
+class Outgoing(RawIOBase):
+    """A file that hands on what is written to it."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._position = 0
+
+    def writable(self) -> bool:
+        """It is there for that."""
+        return True
+
+    def write(self, piece: Any) -> int:
+        """Keep it until it is taken."""
+        self._pieces.append(bytes(piece))
+        self._position += len(self._pieces[-1])
+        return len(self._pieces[-1])
+
+    def tell(self) -> int:
+        """Bytes written so far."""
+        return self._position
+
+    def take(self) -> bytes:
+        """What was written since the last time."""
+        taken = b"".join(self._pieces)
+        self._pieces.clear()
+        return taken
+
+
+WRITERS: dict[Format, Callable[[Outgoing, pa.Schema], Writer]] = {
+    ARROW: pa.ipc.new_stream,
+    ARROW_FILE: pa.ipc.new_file,
+    PARQUET: lambda file, schema: pq.ParquetWriter(file, schema, compression="zstd"),
+    CSV: lambda file, schema: pyarrow.csv.CSVWriter(
+        file, schema, write_options=pyarrow.csv.WriteOptions(quoting_header="none")
+    ),
+}
+
+
+def encoded(selection: Selection, scalars: Scalars, samples: Iterable[pa.RecordBatch], kind: Format) -> Iterator[bytes]:
+    """The file, piece by piece: one for each batch of samples, whose lists are in the order of the scalars.
+
+    Without arrays in the selection there is one batch, of the scalars alone. No piece comes before the first batch.
+    """
+    file, at, count = Outgoing(), 0, len(next(iter(scalars.values()), ()))
+    writer = WRITERS[kind](file, schema_of(selection, kind))
+    for batch in samples if selection.arrays else ():
+        part = {name: values[at : at + batch.num_rows] for name, values in scalars.items()}
+        writer.write_batch(long_batch(selection, part, batch) if kind is CSV else wide_batch(selection, part, batch))
+        at += batch.num_rows
+        yield file.take()
+    if not selection.arrays and count:
+        writer.write_batch(wide_batch(selection, scalars, None))
+    writer.close()
+    yield file.take()
+
+
+def schema_of(selection: Selection, kind: Format) -> pa.Schema:
+    """Names and types: whole numbers int64, other scalars float64 with nulls, samples float32, lists but in CSV."""
+    samples = pa.float32() if kind is CSV else pa.list_(pa.float32())
+    types = [(name, scalar_type(name)) for name in selection.scalars] + [(name, samples) for name in selection.arrays]
+    return pa.schema(types)
+
+
+def scalar_type(name: str) -> pa.DataType:
+    """The type of a scalar column."""
+    if name in WHOLE_NUMBERS:
+        return pa.int64()
+    return pa.bool_() if name == "complete" else pa.float64()
+
+
+def wide_batch(selection: Selection, scalars: Scalars, samples: pa.RecordBatch | None) -> pa.RecordBatch:
+    """A row a cycle; samples stay as they were read, NaN where the file has none."""
+    arrays = [nullable(scalars[name], scalar_type(name)) for name in selection.scalars]
+    if samples is not None:
+        arrays += [samples.column(name) for name in selection.arrays]
+    return pa.RecordBatch.from_arrays(arrays, [*selection.scalars, *selection.arrays])
+
+
+def long_batch(selection: Selection, scalars: Scalars, samples: pa.RecordBatch) -> pa.RecordBatch:
+    """A row a sample, with its cycle's scalars; empty where the file has none."""
+    lists = [samples.column(name) for name in selection.arrays]
+    lengths = np.diff(numbers(lists[0].offsets))
+    arrays = [nullable(np.repeat(scalars[name], lengths), scalar_type(name)) for name in selection.scalars]
+    arrays += [nullable(numbers(column.flatten()), pa.float32()) for column in lists]
+    return pa.RecordBatch.from_arrays(arrays, [*selection.scalars, *selection.arrays])
+
+
+def nullable(values: NDArray[Any], kind: pa.DataType) -> pa.Array:
+    """Numbers as Arrow has them, NaN as null."""
+    known = np.isfinite(values)
+    validity = None if known.all() else pa.py_buffer(np.packbits(known, bitorder="little"))
+    if pa.types.is_boolean(kind):
+        data = np.packbits(values == 1, bitorder="little")
+    elif pa.types.is_integer(kind):
+        data = np.where(known, values, 0).astype(np.int64)
+    else:
+        data = np.ascontiguousarray(values)
+    return pa.Array.from_buffers(kind, len(values), [validity, pa.py_buffer(data)])
