@@ -77,6 +77,30 @@ FEATURE_NAMES: tuple[str, ...] = (
     CHARGE_FEATURES + CONSTANT_CURRENT_FEATURES + CONSTANT_VOLTAGE_FEATURES + DISCHARGE_FEATURES
 )
 
+# How much a feature differs between cells and test rigs without any ageing, in its unit: less spread than that among
+# the cells of a training set is no reason to trust the feature more than another.
+SCALE_FLOORS: dict[str, float] = {
+    **dict.fromkeys(("charge_c_rate", "load_c_rate"), 0.1),
+    **dict.fromkeys(("charge_start_v", "load_rest_v", "cc_slope_v"), 0.2),
+    **dict.fromkeys(("charge_duration_h", "cc_duration_h", "cv_duration_h"), 0.5),
+    **dict.fromkeys(("charge_throughput", "charge_end_throughput", "cc_throughput", "cv_throughput"), 0.05),
+    **dict.fromkeys(("charge_temperature_mean_c", "load_temperature_start_c"), 10.0),
+    "charge_temperature_rise_c": 5.0,
+    **dict.fromkeys(("cc_band_30_20", "cc_band_20_10", "cc_band_10_05", "cc_band_05_01"), 0.02),
+    "cc_below_top_mean_v": 0.05,
+    "cc_below_top_std_v": 0.02,
+    **dict.fromkeys(("cc_below_top_skewness", "cv_current_skewness"), 0.5),
+    **dict.fromkeys(("cc_below_top_kurtosis", "cv_current_kurtosis"), 1.0),
+    **dict.fromkeys(("cc_below_top_entropy", "cv_current_entropy"), 0.2),
+    **dict.fromkeys(("cv_share", "cv_fall_h"), 0.1),
+    **dict.fromkeys(("cv_current_mean", "cv_current_std"), 0.05),
+    "rest_before_load_h": 1.0,
+    "load_resistance_v": 0.1,
+    **dict.fromkeys(("load_fall_05_25_v", "load_fall_25_50_v", "load_fall_50_75_v", "load_fall_75_100_v"), 0.005),
+    "load_v_100": 0.3,
+    "load_temperature_rise_c": 1.0,
+}
+
 CHARGE_SAMPLES = 256  # more are thinned: what describes a charge changes slowly
 CHARGING_SHARE = 0.008  # of the scale current: less is rest; a charge may taper to a hundredth of the C-rate
 

@@ -8,7 +8,7 @@ import pytest
 from batteries import segments
 from batteries.cycles import discharge_capacities_ah
 from batteries.discharging import EARLY_S
-from batteries.features import FEATURE_NAMES, cycle_features, recording_features
+from batteries.features import FEATURE_NAMES, SCALE_FLOORS, cycle_features, recording_features
 from batteries.matfiles.reader import read
 from batteries.samples import synthetic_cell
 
@@ -242,9 +242,13 @@ class TestUse:
         assert features.shape == (len(FEATURE_NAMES),)
         assert len(set(FEATURE_NAMES)) == len(FEATURE_NAMES)
 
+    def test_every_feature_has_a_floor_of_its_scale(self):
+        assert set(SCALE_FLOORS) == set(FEATURE_NAMES)
+        assert all(floor > 0 for floor in SCALE_FLOORS.values())
+
     def test_no_feature_is_infinite_on_real_cells(self, nasa):
         for cell in ("B0025", "B0038", "B0049", "B0050"):
-            features = np.array([cycle_features(cycle, 2.0) for cycle in read(nasa(cell)).cycles])
+            features = recording_features(read(nasa(cell)).cycles, 2.0)
             assert not np.isinf(features).any()
 
     def test_voltage_under_load_tells_a_real_cells_health(self, nasa):
