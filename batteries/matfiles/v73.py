@@ -5,25 +5,38 @@ external links), declare terabytes in a small file and point in circles: what MA
 """
 
 import math
+import mmap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, overload
 
 import h5py
 import numpy as np
-from h5py import h5a, h5d, h5f, h5g, h5l, h5o, h5r, h5s
+from h5py import h5a, h5d, h5f, h5g, h5l, h5o, h5r, h5s, h5t
 
 from batteries.matfiles.errors import MatFileError, UnreadableFile
 from batteries.matfiles.limits import MAX_DECLARED_BYTES, MAX_DEPTH, MAX_OBJECTS
-from batteries.matfiles.tree import Cells, Lazy, Node, Numbers, Other, Struct, Text
+from batteries.matfiles.tree import Cells, Floats, Lazy, Node, Numbers, Other, Struct, Text
 
 HIDDEN = ("#refs#", "#subsystem#")
 KNOWN_FILTERS = frozenset({h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32})
 NUMERIC_CLASSES = frozenset(
     {None, "double", "single", "logical"} | {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
 )
+KINDS = {
+    h5t.COMPOUND: "complex numbers",
+    h5t.STRING: "text",
+    h5t.REFERENCE: "references to parts of arrays",
+    h5t.VLEN: "lists",
+    h5t.OPAQUE: "opaque data",
+    h5t.ARRAY: "arrays of arrays",
+    h5t.BITFIELD: "bits",
+    h5t.TIME: "times",
+}
 LONGEST_TEXT = 4096
+UNNAMED = "class without a name"
 
 
 @contextmanager
@@ -38,7 +51,7 @@ def read_v73(path: Path) -> Iterator[Struct]:
         try:
             root = h5g.open(file, b"/")
             _inspect(root)
-            yield _File(root).variables()
+            yield _File(root, _mapped(path)).variables()
         finally:
             file.close()
     except MatFileError:
@@ -47,6 +60,12 @@ def read_v73(path: Path) -> Iterator[Struct]:
         raise UnreadableFile("the file needs more memory than parsing may use") from None
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, UnicodeError) as error:
         raise UnreadableFile(f"the MAT-file (v7.3) is damaged: {str(error)[:200]}") from error
+
+
+def _mapped(path: Path) -> mmap.mmap:
+    """The file's bytes, in memory only where they are looked at."""
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def _inspect(root: Any) -> None:
@@ -104,6 +123,8 @@ def _declared_bytes(data: Any) -> int:
     Raises:
         UnreadableFile: its values lie in another file, or need a filter that is not HDF5's own.
     """
+    if data.get_offset() is not None:  # in one piece in this very file
+        return int(data.get_storage_size())
     made = data.get_create_plist()
     layout = made.get_layout()
     if layout == h5d.VIRTUAL:
@@ -124,28 +145,38 @@ def _product(lengths: Sequence[int] | None) -> int:
     return 0 if lengths is None else math.prod(int(length) for length in lengths)
 
 
-def _attribute(owner: Any, name: bytes) -> Any:
-    """Value of a small attribute; None where there is none."""
-    if not h5a.exists(owner, name):
-        return None
-    attribute = h5a.open(owner, name)
-    if _product(attribute.shape) != 1:
-        return None
-    value = np.empty(attribute.shape, dtype=attribute.dtype)
-    attribute.read(value)
-    return value.item()
-
-
 def _matlab_class(owner: Any) -> str | None:
-    name = _attribute(owner, b"MATLAB_class")
-    return name.decode("ascii", "replace") if isinstance(name, bytes) else None if name is None else str(name)
+    """What MATLAB calls an object's class; None where nothing says so."""
+    if not h5a.exists(owner, b"MATLAB_class"):
+        return None
+    attribute = h5a.open(owner, b"MATLAB_class")
+    stored = attribute.get_type()
+    if stored.get_class() != h5t.STRING or stored.is_variable_str() or not 0 < stored.get_size() <= LONGEST_TEXT:
+        return UNNAMED
+    if attribute.get_space().get_simple_extent_npoints() != 1:
+        return UNNAMED
+    name = np.empty((), dtype=f"S{stored.get_size()}")
+    attribute.read(name, stored)
+    return name.item().decode("ascii", "replace")  # type: ignore[no-any-return]
+
+
+def _is_marked_empty(data: Any) -> bool:
+    if not h5a.exists(data, b"MATLAB_empty"):
+        return False
+    attribute = h5a.open(data, b"MATLAB_empty")
+    if attribute.get_type().get_class() != h5t.INTEGER or attribute.get_space().get_simple_extent_npoints() != 1:
+        return True
+    value = np.empty((1,), dtype=np.int64)
+    attribute.read(value)
+    return bool(value[0])
 
 
 class _File:
     """Makes nodes of objects, and counts what is read: references may name one large array many times."""
 
-    def __init__(self, root: Any) -> None:
+    def __init__(self, root: Any, content: mmap.mmap) -> None:
         self._root = root
+        self._content = content
         self._read_bytes = 0
 
     def variables(self) -> Struct:
@@ -189,22 +220,27 @@ class _File:
         return Lazy(_References(self, column), self._referred(depth + 1))
 
     def _data(self, data: Any, depth: int) -> Node:
-        dtype = data.dtype
-        if h5py.check_ref_dtype(dtype) is h5py.Reference:
+        _declared_bytes(data)  # a reference may name what no group does
+        stored = data.get_type()
+        if stored == h5t.IEEE_F64LE:  # nearly all of the arrays
+            return Numbers(data.shape[::-1] if data.shape is not None else (0, 0), partial(self._floats, data, stored))
+        if stored == h5t.STD_REF_OBJ:
             return Cells(Lazy(_References(self, data), self._referred(depth + 1)))
-        if dtype.kind == "u":  # floats, nearly all of the arrays, need no look at the attributes
+        kind = stored.get_class()
+        if kind not in {h5t.INTEGER, h5t.FLOAT, h5t.ENUM}:
+            return Other(KINDS.get(kind, "values of another kind"))
+        if kind == h5t.INTEGER:
             special = self._special(data)
             if special is not None:
                 return special
-        if dtype.kind not in "biuf":
-            return Other("complex numbers" if dtype.names else "text" if dtype.kind in "SO" else f"{dtype.name} array")
-        shape = tuple(reversed(data.shape)) if data.shape is not None else (0, 0)
-        return Numbers(shape, lambda: self.values(data).astype(np.float64))
+        if data.dtype.kind not in "biuf":
+            return Other(f"{data.dtype.name} array")
+        return Numbers(data.shape[::-1] if data.shape is not None else (0, 0), partial(self._floats, data, stored))
 
     def _special(self, data: Any) -> Node | None:
         """What MATLAB stores as unsigned integers without being numbers: char, empty arrays, objects."""
         kind = _matlab_class(data)
-        if _attribute(data, b"MATLAB_empty"):
+        if _is_marked_empty(data):
             empty: dict[str, Node] = {"char": Text(""), "cell": Cells(()), "struct": Struct(0, {})}
             return empty.get(kind or "", Numbers((0, 0), lambda: np.empty(0)))
         if kind == "char":
@@ -213,11 +249,18 @@ class _File:
             return Text("".join(map(chr, self.values(data))))
         return None if kind in NUMERIC_CLASSES else Other(f"MATLAB {kind}")
 
+    def _floats(self, data: Any, stored: Any) -> Floats:
+        """All values of a data set as x(:); read-only where they lie in the file as they are."""
+        offset = data.get_offset()
+        if offset is None or stored != h5t.IEEE_F64LE:
+            return self.values(data).astype(np.float64, copy=False)  # type: ignore[no-any-return]
+        count = data.get_storage_size() // 8
+        self._count(8 * count)
+        return np.frombuffer(self._content, "<f8", count, offset)
+
     def values(self, data: Any) -> Any:
-        """All values of a data set as x(:)."""
-        self._read_bytes += _product(data.shape) * data.dtype.itemsize
-        if self._read_bytes > 2 * MAX_DECLARED_BYTES:
-            raise UnreadableFile("the file refers to the same arrays so often that reading it has no end")
+        """All values of a data set as x(:), of the type that it has."""
+        self._count(_product(data.shape) * data.dtype.itemsize)
         if data.shape is None:
             return np.empty(0)
         values = np.empty(data.shape, dtype=data.dtype)
@@ -225,10 +268,15 @@ class _File:
             data.read(h5s.ALL, h5s.ALL, values)
         return values.ravel()
 
+    def _count(self, size: int) -> None:
+        self._read_bytes += size
+        if self._read_bytes > 2 * MAX_DECLARED_BYTES:
+            raise UnreadableFile("the file refers to the same arrays so often that reading it has no end")
+
 
 def _is_struct_column(owner: Any) -> bool:
     """Whether this is a struct array's field: references without the class that a cell array has."""
-    if not isinstance(owner, h5d.DatasetID) or h5py.check_ref_dtype(owner.dtype) is not h5py.Reference:
+    if not isinstance(owner, h5d.DatasetID) or owner.get_type() != h5t.STD_REF_OBJ:
         return False
     return _matlab_class(owner) is None
 
