@@ -47,6 +47,7 @@ class Declaration:
     description: str  # completes "Layouts that are read: name (…)"
     cycles: str  # the cell's field with the cycles; or a pattern of field names whose group is the cycle's number
     columns: Columns  # by the product's column, see `units.UNITS`; of several the first found
+    positive_on: str = "charge"  # or "discharge": what a positive current means in the layout
     marks: tuple[str, ...] = ()  # names, 'field' of a cycle or 'struct.field' of the cell; a cell has at least one
     inside: str = ""  # the struct of a cycle's record that holds the columns, where they do not lie in it
     parts: Mapping[str, str] = field(default_factory=dict)  # structs of a cycle in their order: 'charge' or 'discharge'
@@ -141,8 +142,7 @@ def _read(declaration: Declaration, variables: Struct, cell: int) -> Recording:
         findings.assumed.append(f"nominal capacity {nominal:g} Ah, as the layout's cells have")
     cycles = cycles_of(entries, nominal, findings)
     gaps(cycles, findings)
-    if _derives(declaration):
-        findings.sign = DERIVED
+    findings.sign = DERIVED if _derives(declaration) else _sign_in_file(declaration, findings.sign)
     return Recording(
         cycles=tuple(cycles),
         layout=declaration.name,
@@ -153,6 +153,14 @@ def _read(declaration: Declaration, variables: Struct, cell: int) -> Recording:
         report=findings.report(len(_places(declaration, variables))),
         discharge_cut_off_v=declaration.discharge_cut_off_v,
     )
+
+
+def _sign_in_file(declaration: Declaration, found: str) -> str:
+    """The file's own sign, where the layout's was applied before `found` was."""
+    signs = ("positive on charge", "positive on discharge")
+    if declaration.positive_on == "charge" or found not in signs:
+        return found
+    return signs[1 - signs.index(found)]
 
 
 def _derives(declaration: Declaration) -> bool:
@@ -231,6 +239,8 @@ def _entry(
         if _derives(declaration):
             _repair_clock(declaration, values, sources, findings)
             values["current_a"] = current_from(values, which)
+        elif declaration.positive_on == "discharge" and "current_a" in values:
+            values["current_a"] = -values["current_a"]
         read.append(entry({**values, **beside}, kind=kind, started=started))
     return joined_entries(read)
 

@@ -117,7 +117,7 @@ def _against_or_for(entry: Entry, record: Samples, small: float, findings: Findi
     """
     if entry.kind in {"charge", "discharge"}:
         mean = float(np.nansum(record["current_a"]))
-        return int(np.sign(mean)) * (1 if entry.kind == "charge" else -1)
+        return _sign(mean) * (1 if entry.kind == "charge" else -1)
     vote, trend = _vote(record, small), _trend(record, small)
     if not findings.sign_is_said:
         return vote or trend
@@ -135,7 +135,7 @@ def _vote(record: Samples, small: float) -> int:
     positive, negative = voltage[usable & (current > small)], voltage[usable & (current < -small)]
     if not positive.size or not negative.size:
         return 0
-    return int(np.sign(positive.mean() - negative.mean()))
+    return _sign(positive.mean() - negative.mean())
 
 
 def _trend(record: Samples, small: float) -> int:
@@ -146,7 +146,12 @@ def _trend(record: Samples, small: float) -> int:
         return 0
     half = int(usable.sum()) // 2
     rise = voltage[usable][-half:].mean() - voltage[usable][:half].mean()
-    return int(np.sign(rise) * np.sign(current[usable].mean()))
+    return _sign(rise) * _sign(current[usable].mean())
+
+
+def _sign(value: float) -> int:
+    """-1, 0 or +1; 0 where absurd numbers have left none."""
+    return int(np.sign(value)) if np.isfinite(value) else 0
 
 
 def courses(voltage: Floats, current: Floats, small: float) -> NDArray[np.float64] | None:

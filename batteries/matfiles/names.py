@@ -17,7 +17,7 @@ WORDS: dict[str, frozenset[str]] = {
     "capacity_ah": frozenset({"q", "capacity", "cap", "amphr"}),
     "discharged_ah": frozenset({"qd", "qdis", "qdischarge", "qdch", "qdchg", "qdisch"}),
     "charged_ah": frozenset({"qc", "qcha", "qchg", "qch", "qcharge"}),
-    "resistance_ohm": frozenset({"ir", "r0", "rint", "dcir", "acir", "resistance", "internalresistance"}),
+    "resistance_ohm": frozenset({"ir", "r", "rint", "dcir", "acir", "resistance", "internalresistance"}),
     "cycle_index": frozenset({"cycle", "cycles", "cyc", "cycleindex", "cyclenumber", "cycleno", "cycleid", "ncycle"}),
 }
 KINDS = frozenset({"type", "mode", "kind", "step_type", "steptype", "operation", "state", "status", "step", "process"})
