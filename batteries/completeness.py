@@ -32,13 +32,6 @@ class Discharges:
     end_v: Floats  # at the end of the load
 
 
-@dataclass(frozen=True)
-class _Usual:
-    capacity_ah: float
-    start_v: float
-    end_v: float
-
-
 def whole(discharges: Discharges, cut_off_v: float | None, nominal_capacity_ah: float | None) -> NDArray[np.bool_]:
     """Whether each discharge (N,) of known capacity was a whole one.
 
@@ -55,7 +48,7 @@ def whole(discharges: Discharges, cut_off_v: float | None, nominal_capacity_ah: 
     answers = np.zeros(len(rows), dtype=bool)
     for position in known:
         row = rows[position]
-        usual = _usual(before if len(before) == USUAL_CYCLES else early)
+        usual = before if len(before) == USUAL_CYCLES else early
         answers[position] = _is_whole(row, usual, cut_off_v, nominal_capacity_ah)
         if answers[position]:
             before.append(row)
@@ -68,23 +61,20 @@ def whole(discharges: Discharges, cut_off_v: float | None, nominal_capacity_ah: 
     return answers
 
 
-def _usual(rows: Iterable[Row]) -> _Usual:
-    return _Usual(*(_median(values) for values in zip(*rows, strict=True)))
-
-
-def _median(values: Iterable[float]) -> float:
-    known = sorted(value for value in values if not isnan(value))
+def _median(rows: Iterable[Row], column: int) -> float:
+    known = sorted(row[column] for row in rows if not isnan(row[column]))
     return (known[len(known) // 2] + known[(len(known) - 1) // 2]) / 2.0 if known else nan
 
 
-def _is_whole(row: Row, usual: _Usual, cut_off_v: float | None, nominal_capacity_ah: float | None) -> bool:
+def _is_whole(row: Row, usual: Iterable[Row], cut_off_v: float | None, nominal_capacity_ah: float | None) -> bool:
     """Comparisons with what is unknown are false: nothing is held against a discharge then."""
     capacity_ah, start_v, end_v = row
     if cut_off_v is not None and end_v > cut_off_v + ABOVE_CUT_OFF_V:
         return False
-    broken_off = end_v > usual.end_v + ABOVE_CUT_OFF_V
-    not_full = start_v < usual.start_v - BELOW_FULL_V
-    if (broken_off or not_full) and capacity_ah < MUCH_LESS * usual.capacity_ah:
-        return False
+    usual_ah = _median(usual, 0)
+    if capacity_ah < MUCH_LESS * usual_ah:
+        not_full = start_v < _median(usual, 1) - BELOW_FULL_V
+        broken_off = end_v > _median(usual, 2) + ABOVE_CUT_OFF_V
+        return not (not_full or broken_off)
     spike = nominal_capacity_ah is not None and capacity_ah > LARGEST_FRESH * nominal_capacity_ah
-    return not (spike and capacity_ah > SPIKE * usual.capacity_ah)
+    return not (spike and capacity_ah > SPIKE * usual_ah)

@@ -191,18 +191,20 @@ def _clock_and_warmth(segments: Segments) -> dict[str, Floats]:
     duration = segments.sum(steps)
     if not np.isfinite(duration).all():
         duration = segments.max(segments.time_s) + segments.max(-segments.time_s)
-    warm = np.isfinite(temperature)
     pairs = np.zeros(steps.size)
     np.add(temperature[1:], temperature[:-1], out=pairs[:-1])
-    weights = np.where((steps <= UNSAMPLED_S) & np.isfinite(pairs), steps, 0.0)
-    lasting = segments.sum(weights)
-    mean = segments.sum(np.where(weights > 0, pairs, 0.0) * weights) / lasting / 2.0
-    plain = segments.sum(np.where(warm, temperature, 0.0)) / segments.count(warm)
-    return {
-        "duration_s": duration,
-        "mean_temperature_c": np.where(lasting > 0, mean, plain),
-        "max_temperature_c": segments.max(temperature),
-    }
+    lasting = segments.sum(steps)
+    warmth = segments.sum(pairs * steps)
+    unsure = ~np.isfinite(warmth) | (segments.max(steps) > UNSAMPLED_S)
+    if unsure.any():  # unknown temperatures or times, or too long between two of them
+        steps = np.where((steps <= UNSAMPLED_S) & np.isfinite(pairs), steps, 0.0)
+        lasting, warmth = segments.sum(steps), segments.sum(np.where(steps > 0, pairs, 0.0) * steps)
+    mean = warmth / lasting / 2.0
+    if not (lasting > 0).all():
+        warm = np.isfinite(temperature)
+        plain = segments.sum(np.where(warm, temperature, 0.0)) / segments.count(warm)
+        mean = np.where(lasting > 0, mean, plain)
+    return {"duration_s": duration, "mean_temperature_c": mean, "max_temperature_c": segments.max(temperature)}
 
 
 def _flows(segments: Segments, nominal_capacity_ah: float | None) -> dict[str, Floats]:

@@ -30,10 +30,11 @@ def load_starts(segments: Segments, nominal_capacity_ah: float) -> Places:
     loaded, charging = current < -LOAD_SHARE * scale, current > LOAD_SHARE * scale
     at = np.flatnonzero(loaded)
     owner = np.repeat(np.arange(behind.size), segments.count(loaded))
-    ahead = np.minimum(at + LOAD_SAMPLES, behind[owner])
-    loads, charges = (np.append(0, np.cumsum(flags, dtype=np.int64)) for flags in (loaded, charging))
-    begins = charges[ahead] == charges[at]
-    begins &= loads[ahead] - loads[at] >= np.minimum(2, behind[owner] - at)
+    last = segments.lasts[owner]
+    begins = at == last
+    begins[:-1] |= (at[1:] - at[:-1] < LOAD_SAMPLES) & (owner[1:] == owner[:-1])
+    for ahead in range(1, LOAD_SAMPLES):
+        begins &= ~charging[np.minimum(at + ahead, last)]
     at = np.append(at[begins], current.size)
     return np.asarray(np.minimum(at[np.searchsorted(at, segments.starts)], behind))
 

@@ -160,16 +160,15 @@ class Phase:
 
 
 def phase(segments: Segments, at: Places, most: int | None = None) -> Phase:
-    """The samples (m,) at these positions; about evenly thinned in segments that have more than `most`, if given."""
+    """The samples (m,) at these positions; evenly thinned in segments that have more than `most`, if given."""
     counts = np.diff(np.searchsorted(at, np.append(segments.starts, segments.time_s.size)))
-    owner = np.repeat(np.arange(counts.size), counts)
-    rank = np.arange(at.size)
-    if most is not None and (counts > most).any():
-        every = -(-counts // most)
-        starts = np.cumsum(counts) - counts
-        kept = (rank - starts[owner]) % every[owner] == 0
-        kept[(starts + counts - 1)[counts > 0]] = True
-        at, owner, rank = at[kept], owner[kept], rank[kept]
+    starts = np.cumsum(counts) - counts
+    every = np.maximum(-(-counts // most), 1) if most else np.ones_like(counts)
+    kept = -(-counts // every)
+    owner = np.repeat(np.arange(counts.size), kept)
+    rank = (np.arange(owner.size) - (np.cumsum(kept) - kept)[owner]) * every[owner] + starts[owner]
+    rank[(np.cumsum(kept) - 1)[kept > 0]] = (starts + counts - 1)[kept > 0]  # the last one always stays
+    at = at[rank]
     columns = (segments.time_s[at], segments.voltage_v[at], segments.current_a[at], segments.temperature_c[at])
     return Phase(at, rank, owner, segments.lengths.size, *columns)
 
