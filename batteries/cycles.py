@@ -10,7 +10,7 @@ import numpy as np
 from batteries.completeness import Discharges, whole
 from batteries.recordings import Recording
 from batteries.segments import Flags, Floats, Places, Segments, blocks, known_samples
-from batteries.throughput import Flow, charged, discharged
+from batteries.throughput import Load, charged, discharged
 
 SCALARS = {  # name: unit
     "capacity_ah": "Ah",
@@ -188,12 +188,12 @@ def _measure(recording: Recording, nominal_capacity_ah: float | None) -> _Measur
 def _clock_and_warmth(segments: Segments) -> dict[str, Floats]:
     """Duration, and temperature over time; over the samples where the time is not known."""
     temperature, steps = segments.temperature_c, segments.steps_s
-    duration = segments.sum(steps)
+    lasting = segments.sum(steps)
+    duration = lasting
     if not np.isfinite(duration).all():
-        duration = segments.max(segments.time_s) + segments.max(-segments.time_s)
+        duration = segments.max(segments.time_s) - segments.min(segments.time_s)
     pairs = np.zeros(steps.size)
     np.add(temperature[1:], temperature[:-1], out=pairs[:-1])
-    lasting = segments.sum(steps)
     warmth = segments.sum(pairs * steps)
     unsure = ~np.isfinite(warmth) | (segments.max(steps) > UNSAMPLED_S)
     if unsure.any():  # unknown temperatures or times, or too long between two of them
@@ -209,18 +209,19 @@ def _clock_and_warmth(segments: Segments) -> dict[str, Floats]:
 
 def _flows(segments: Segments, nominal_capacity_ah: float | None) -> dict[str, Floats]:
     """Charge and energy both ways, and the load's two ends."""
-    put_in, load = charged(segments, nominal_capacity_ah), discharged(segments, nominal_capacity_ah)
+    load = discharged(segments, nominal_capacity_ah)
+    charge_ah, charge_wh = charged(segments, nominal_capacity_ah)
     found = {
         "drawn_ah": load.charge_ah,
-        "charge_capacity_ah": put_in.charge_ah,
+        "charge_capacity_ah": charge_ah,
         "energy_wh": load.energy_wh,
-        "charge_energy_wh": put_in.energy_wh,
+        "charge_energy_wh": charge_wh,
         "load_a": load.mean_current_a,
     }
     return found | _ends(segments, load)
 
 
-def _ends(segments: Segments, load: Flow) -> dict[str, Floats]:
+def _ends(segments: Segments, load: Load) -> dict[str, Floats]:
     """Voltage before the load, the resistance that its fall tells, and the voltage at the end; NaN without a load."""
     counts = np.bincount(load.owner, minlength=segments.lengths.size)
     loaded = np.flatnonzero(counts)
@@ -243,7 +244,7 @@ def _ends(segments: Segments, load: Flow) -> dict[str, Floats]:
     return found
 
 
-def _onsets(load: Flow, first: Places, last: Places) -> Places:
+def _onsets(load: Load, first: Places, last: Places) -> Places:
     """Which of the load's samples begins the discharge of each loaded segment: pulses that draw nothing do not.
 
     The run under load in which the charge drawn passes `ONSET_SHARE` of the whole.

@@ -81,6 +81,10 @@ class Segments:
         """Largest (N,) value of each segment, NaN passed over."""
         return np.asarray(np.fmax.reduceat(values, self.starts))
 
+    def min(self, values: Floats) -> Floats:
+        """Smallest (N,) value of each segment, NaN passed over."""
+        return np.asarray(np.fmin.reduceat(values, self.starts))
+
     def keep(self, rows: Flags) -> "tuple[Segments, Places]":
         """The flagged samples alone, and which segments have any."""
         counts = self.count(rows)

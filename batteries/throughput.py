@@ -1,4 +1,4 @@
-"""Charge and energy that flow one way, integrated over what flows and not over the rest beside it."""
+"""Charge and energy put in and drawn, integrated over what flows and not over the rest beside it."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,8 +14,8 @@ PULSE_S = 60.0
 
 
 @dataclass(frozen=True, eq=False)
-class Flow:
-    """What flows one way in N segments: the M samples in which it does, and M steps from each to the next.
+class Load:
+    """What N segments were discharged with: the M samples under load, and M steps from each to the next.
 
     The last sample of a segment has a step of nothing.
     """
@@ -23,8 +23,8 @@ class Flow:
     segments: Segments
     at: Places  # (M,) positions among the segments' samples
     owner: Places  # (M,) segments
-    current_a: Floats  # (M,) nowhere negative
-    steady: Flags  # (M,) whether the next sample of the segment flows too
+    current_a: Floats  # (M,) positive
+    steady: Flags  # (M,) whether the next sample of the segment is under load too
     charge_as: Floats  # (M,) up to the next one
 
     @cached_property
@@ -59,23 +59,43 @@ class Flow:
         return np.asarray(np.bincount(self.owner, values, self.segments.lengths.size), dtype=np.float64)
 
 
-def charged(segments: Segments, nominal_capacity_ah: float | None) -> Flow:
-    """What the charge put in. Its current may die away to a hundredth of the C-rate."""
-    return _flow(segments, segments.current_a, _smallest_a(segments, nominal_capacity_ah), pulse_s=0.0)
+def charged(segments: Segments, nominal_capacity_ah: float | None) -> tuple[Floats, Floats]:
+    """Charge (Ah) and energy (Wh) that were put in, (N,) each, NaN where none is known to flow.
+
+    Trapezoids between neighbouring samples on charge, whose current may die away to a hundredth of the C-rate.
+    """
+    current, voltage = segments.current_a, segments.voltage_v
+    flowing = current > segments.spread(_smallest_a(segments, nominal_capacity_ah))
+    charge_as = np.zeros(current.size)
+    np.add(current[1:], current[:-1], out=charge_as[:-1])
+    charge_as *= segments.steps_s
+    charge_as[:-1] *= flowing[1:] & flowing[:-1]
+    volts = np.zeros(current.size)
+    np.add(voltage[1:], voltage[:-1], out=volts[:-1])
+    volts *= charge_as
+    charge, energy = segments.sum(charge_as), segments.sum(volts)
+    unsure = ~np.isfinite(energy)
+    if unsure.any():
+        known = np.isfinite(volts)
+        charge_as = np.where(np.isfinite(charge_as), charge_as, 0.0)
+        charge = segments.sum(charge_as)
+        energy = charge * segments.sum(np.where(known, volts, 0.0)) / segments.sum(np.where(known, charge_as, 0.0))
+    charge = np.where(charge > 0, charge, np.nan) / 2.0 / SECONDS_PER_HOUR
+    return charge, np.where(charge > 0, energy, np.nan) / 4.0 / SECONDS_PER_HOUR
 
 
-def discharged(segments: Segments, nominal_capacity_ah: float | None) -> Flow:
+def discharged(segments: Segments, nominal_capacity_ah: float | None) -> Load:
     """What the load drew.
 
     Trapezoids of the current between neighbouring samples under load. An interval that begins or ends at rest counts
     only inside a pulsed load, where the load returns within `PULSE_S`: nothing says when in that interval the load came
     on, and it may be hours long.
     """
-    load_a = -segments.current_a
-    rest_a = LOAD_SHARE * segments.max(load_a)
+    rest_a = -LOAD_SHARE * segments.min(segments.current_a)
     if nominal_capacity_ah is not None:
         rest_a = np.minimum(rest_a, LARGEST_REST_C_RATE * nominal_capacity_ah)
-    return _flow(segments, load_a, np.maximum(rest_a, _smallest_a(segments, nominal_capacity_ah)), pulse_s=PULSE_S)
+    rest_a = np.maximum(rest_a, _smallest_a(segments, nominal_capacity_ah))
+    return _load(segments, segments.current_a < segments.spread(-rest_a))
 
 
 def _smallest_a(segments: Segments, nominal_capacity_ah: float | None) -> Floats:
@@ -85,12 +105,11 @@ def _smallest_a(segments: Segments, nominal_capacity_ah: float | None) -> Floats
     return np.full(segments.lengths.size, SMALLEST_C_RATE * nominal_capacity_ah)
 
 
-def _flow(segments: Segments, current_a: Floats, smallest_a: Floats, *, pulse_s: float) -> Flow:
-    """Integrals of a current (n,) where it is above `smallest_a` (N,), and over pauses of at most `pulse_s` in it."""
-    flowing = current_a > segments.spread(smallest_a)
+def _load(segments: Segments, flowing: Flags) -> Load:
+    """Integrals over the samples under load (n,), and over short pauses in it."""
     at = np.flatnonzero(flowing)
     owner = np.repeat(np.arange(segments.lengths.size), segments.count(flowing))
-    current_a = current_a[at]
+    current_a = -segments.current_a[at]
     seconds = _steps_s(segments, at)
     together = np.zeros(at.size, dtype=bool)
     together[:-1] = owner[1:] == owner[:-1]
@@ -100,13 +119,12 @@ def _flow(segments: Segments, current_a: Floats, smallest_a: Floats, *, pulse_s:
     charge_as = np.zeros(at.size)
     charge_as[:-1] = (current_a[1:] + current_a[:-1]) * seconds[:-1] / 2.0
     charge_as[~steady] = 0.0
-    paused = np.flatnonzero(together & ~next_to & (seconds <= pulse_s))
-    if paused.size:
-        first, last = at[paused], at[paused + 1]
-        falling_s = segments.time_s[first + 1] - segments.time_s[first]
-        rising_s = segments.time_s[last] - segments.time_s[last - 1]
-        charge_as[paused] = (current_a[paused] * falling_s + current_a[paused + 1] * rising_s) / 2.0
-    return Flow(segments, at, owner, current_a, steady, charge_as)
+    paused = np.flatnonzero(together & ~next_to & (seconds <= PULSE_S))
+    first, last = at[paused], at[paused + 1]
+    falling_s = segments.time_s[first + 1] - segments.time_s[first]
+    rising_s = segments.time_s[last] - segments.time_s[last - 1]
+    charge_as[paused] = (current_a[paused] * falling_s + current_a[paused + 1] * rising_s) / 2.0
+    return Load(segments, at, owner, current_a, steady, charge_as)
 
 
 def _steps_s(segments: Segments, at: Places) -> Floats:
