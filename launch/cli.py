@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from launch.data_cli import data
+
 ABOUT = """Battery Life Analysis Platform: upload cycling data of cells, train models of their health, ask how
 long they will last.
 
@@ -24,6 +26,7 @@ app = typer.Typer(
 )
 users = typer.Typer(help="Accounts that may use the API.", no_args_is_help=True)
 app.add_typer(users, name="users")
+app.add_typer(data, name="data")
 
 
 @app.callback()
@@ -105,6 +108,15 @@ def settings() -> None:
     raise typer.Exit(run_settings())
 
 
+def acceptable(password: str) -> str:
+    """The password; what is wrong with it is said before it is typed again."""
+    from store.users import SHORTEST_PASSWORD
+
+    if len(password) < SHORTEST_PASSWORD:
+        raise typer.BadParameter(f"it needs at least {SHORTEST_PASSWORD} characters")
+    return password
+
+
 @users.command("add")
 def users_add(
     email: Annotated[str, typer.Argument(help="Address to sign in with.")],
@@ -117,7 +129,7 @@ def users_add(
     if password_stdin:
         password = sys.stdin.readline().rstrip("\r\n")
     else:
-        password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+        password = typer.prompt("Password", hide_input=True, confirmation_prompt=True, value_proc=acceptable)
     from launch.commands import run_users_add
 
     raise typer.Exit(run_users_add(email, password))

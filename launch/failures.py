@@ -7,6 +7,7 @@ from alembic.util import CommandError
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
+from store.data_versions import DataVersionError
 from store.users import AccountError
 
 
@@ -30,7 +31,9 @@ EXPECTED = (
     SQLAlchemyError,
     CommandError,
     subprocess.TimeoutExpired,
+    DataVersionError,
 )
+REMOTE_CLIENTS = ("dvc", "botocore", "aiobotocore")  # packages; imported only by who uses a remote
 
 
 def explained(error: BaseException) -> str | None:
@@ -39,6 +42,8 @@ def explained(error: BaseException) -> str | None:
         return "; ".join(f"BATTERY_{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors())
     if isinstance(error, SQLAlchemyError):
         return f"database: {str(error).splitlines()[0]}"
+    if type(error).__module__.partition(".")[0] in REMOTE_CLIENTS:
+        return f"data versions: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
     if isinstance(error, EXPECTED):
         return str(error) or type(error).__name__
     return None

@@ -12,8 +12,12 @@ HASH_PREFIX = re.compile(r"[0-9a-f]{4,32}")
 LARGEST_ID = 2**31 - 1
 
 
-class AmbiguousVersion(LookupError):
-    """More than one data version is meant."""
+class DataVersionError(Exception):
+    """Something cannot be done with a data version; the message says why."""
+
+
+class NoSuchVersion(DataVersionError):
+    """No data version has that name, or several have."""
 
 
 def listing() -> Select[Any]:
@@ -68,7 +72,7 @@ def is_behind(session: Session) -> bool:
 def find(session: Session, name: str) -> DataVersion | None:
     """The version that a person names: by id, by hash, or by at least four characters that only its hash starts with.
 
-    Raises AmbiguousVersion.
+    None where there is none. Raises NoSuchVersion when several are meant.
     """
     if name.isdecimal() and int(name) <= LARGEST_ID and (version := session.get(DataVersion, int(name))):
         return version
@@ -77,5 +81,5 @@ def find(session: Session, name: str) -> DataVersion | None:
         return None
     found = session.scalars(select(DataVersion).where(DataVersion.dvc_hash.startswith(prefix)).limit(2)).all()
     if len(found) > 1:
-        raise AmbiguousVersion(f"several data versions start with {prefix}")
+        raise NoSuchVersion(f"several data versions start with {prefix}")
     return found[0] if found else None

@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from store.data_versions import DataVersionError
 from store.dvc_repository import opened
 from store.settings import Settings
 
@@ -21,11 +22,11 @@ DIRECTORY = ".dir"
 PROTECTED = 0o444
 
 
-class MissingObject(LookupError):
+class MissingObject(DataVersionError):
     """Neither the cache nor the remote has bytes that a data version needs."""
 
 
-class PushFailed(Exception):
+class PushFailed(DataVersionError):
     """A data version could not be copied to the remote."""
 
 
@@ -69,24 +70,30 @@ def objects_of(settings: Settings, dvc_hash: str) -> set[str]:
     return {dvc_hash, *listing(settings, dvc_hash).values()}
 
 
-def fetch(settings: Settings, hashes: set[str], progress: Progress = silent) -> None:
-    """See to it that the cache has these objects: pull what it lacks, checked by its hash. Raises MissingObject."""
+def fetch(settings: Settings, hashes: set[str], progress: Progress = silent) -> int:
+    """See to it that the cache has these objects: pull what it lacks, checked by its hash; how many those were.
+
+    Raises MissingObject, or what the remote's client raises.
+    """
     lacking = not_cached(settings, hashes)
     if not lacking:
-        return
+        return 0
     with opened(settings) as repo:
         copy(repo.cloud.get_remote_odb(command="pull"), repo.cache.local, lacking, progress, verify=True)
     lost = not_cached(settings, lacking)
     if lost:
         raise MissingObject(f"neither the cache nor the remote has {some(lost)}")
+    return len(lacking)
 
 
-def push(settings: Settings, hashes: set[str], progress: Progress = silent) -> None:
-    """Copy these objects from the cache to the remote, as far as it lacks them; listings last.
+def push(settings: Settings, hashes: set[str], progress: Progress = silent) -> int:
+    """Copy these objects from the cache to the remote, as far as it lacks them, listings last; how many those were.
 
     So a listing on the remote says that its files are there too. Raises PushFailed, MissingObject, or what the remote's
     client raises.
     """
+    if not hashes:
+        return 0
     with opened(settings) as repo:
         cache, remote = repo.cache.local, repo.cloud.get_remote_odb(command="push")
         lacking = hashes - set(remote.oids_exist(sorted(hashes)))
@@ -100,6 +107,7 @@ def push(settings: Settings, hashes: set[str], progress: Progress = silent) -> N
     if failed:
         reason = next(iter(failed.values()))
         raise PushFailed(f"{len(failed)} objects could not be copied to the remote: {reason}")
+    return len(lacking)
 
 
 def on_remote(settings: Settings, hashes: set[str]) -> set[str]:

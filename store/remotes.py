@@ -32,26 +32,29 @@ def push_versions() -> None:
                 mark_pushed(version.id)
 
 
-def push_everything(progress: Progress = silent) -> None:
-    """Copy to the remote whatever it lacks of any version, also of those that it had once. Raises as above."""
+def push_everything(progress: Progress = silent) -> int:
+    """Copy to the remote whatever it lacks of any version, also of those that it had once; how many objects.
+
+    Raises as above.
+    """
     settings = get_settings()
     with files.locked(settings.var / LOCK_NAME, exclusive=True):
         notice_another_remote(settings)
         with reading() as session:
             versions = session.scalars(select(DataVersion)).all()
         objects = {version.id: objects_of(settings, version.dvc_hash) for version in versions}
-        if objects:
-            push_objects(settings, set().union(*objects.values()), progress)
+        copied = push_objects(settings, set().union(*objects.values()), progress)
         for version in versions:
             if version.pushed_at is None:
                 mark_pushed(version.id)
+    return copied
 
 
-def pull(hashes: list[str], progress: Progress = silent) -> None:
-    """See to it that the cache has all of these versions. Raises MissingObject."""
+def pull(hashes: list[str], progress: Progress = silent) -> int:
+    """See to it that the cache has all of these versions; how many objects it lacked. Raises MissingObject."""
     settings = get_settings()
     wanted = set().union(*(objects_of(settings, dvc_hash) for dvc_hash in hashes))
-    fetch(settings, wanted, progress)
+    return fetch(settings, wanted, progress)
 
 
 def mark_pushed(version_id: int) -> None:

@@ -23,11 +23,11 @@ DESCRIPTION = re.compile(r"batteries/(\d+)\.json")
 Hashes = dict[str, str]  # name below data/ → md5
 
 
-class IncompleteVersion(LookupError):
+class IncompleteVersion(data_versions.DataVersionError):
     """A data version lacks files of a battery: it was made of a damaged ``data/``."""
 
 
-class BatteryInUse(Exception):
+class BatteryInUse(data_versions.DataVersionError):
     """A training job that is not over needs a battery that the version does not have."""
 
 

@@ -23,7 +23,7 @@ def stack_processes(home: str) -> list[psutil.Process]:
 class TestHelp:
     def test_it_names_every_command_a_newcomer_needs(self, battery):
         shown = battery("--help").stdout
-        for command in ("demo", "up", "down", "status", "logs", "settings", "users"):
+        for command in ("demo", "up", "down", "status", "logs", "settings", "users", "data"):
             assert f" {command} " in shown
 
     def test_it_loads_nothing_heavy(self, battery):
