@@ -1,7 +1,6 @@
 """Data versions: every state of ``data/`` that was versioned stays restorable, and a training job is pinned to one."""
 
 import contextlib
-import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +8,10 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select, update
 
-from batteries.features import FEATURE_VERSION
 from store import data_versions, files
-from store.changes import refresh_features
 from store.dvc_objects import add_files, cached, fetch, listing
 from store.dvc_repository import opened
+from store.refreshing import refresh_stale
 from store.remotes import push_versions
 from store.session import reading, transaction
 from store.settings import get_settings
@@ -21,8 +19,6 @@ from store.tables import Battery, DataVersion
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
-
-log = logging.getLogger(__name__)
 
 LOCK_NAME = "versions.lock"
 
@@ -44,7 +40,7 @@ def version_everything(*, push: bool = True) -> DataVersion | None:
     """
     settings = get_settings()
     with files.locked(settings.var / LOCK_NAME, exclusive=True):
-        refresh_stale_features()
+        refresh_stale()
         version = snapshot()
     if push:
         push_versions()
@@ -52,17 +48,6 @@ def version_everything(*, push: bool = True) -> DataVersion | None:
         return None
     with reading() as session:
         return session.get_one(DataVersion, version.id)
-
-
-def refresh_stale_features() -> None:
-    """Compute the features of batteries again that an older version of the platform imported."""
-    with reading() as session:
-        stale = session.scalars(select(Battery.id).where(Battery.feature_version != FEATURE_VERSION)).all()
-    for battery_id in stale:
-        try:
-            refresh_features(battery_id)
-        except LookupError:
-            log.info("Battery %s was deleted before its features were computed again", battery_id)
 
 
 def snapshot() -> DataVersion | None:

@@ -13,7 +13,7 @@ from store import files, histories, recordings, remotes, versions
 from store.changes import delete_battery, update_battery
 from store.descriptions import to_json
 from store.dvc_objects import MissingObject, PushFailed, cached, listing, not_cached, objects_of, on_remote
-from store.dvc_repository import CONFIG, DVC_IGNORES, prepare
+from store.dvc_repository import CONFIG, DVC_IGNORES, opened, prepare
 from store.session import reading
 from store.settings import CHECKOUT, get_settings
 from store.tables import Battery, DataVersion
@@ -355,11 +355,10 @@ class TestCheckout:
         assert (CHECKOUT / ".dvcignore").read_text() == DVC_IGNORES
 
     def test_stays_clean_in_use(self):
-        """Where the checkout is the home, nothing that use writes is git's to show."""
+        """Where the checkout is the home, git shows nothing that use writes but the pointer."""
         if not (CHECKOUT / ".git").exists():
             pytest.skip("not a git checkout")
         written = [
-            "data.dvc",
             "data/raw/1.mat",
             "var/battery.db",
             ".dvc/cache/files",
@@ -374,3 +373,15 @@ class TestCheckout:
             ["git", "ls-files", *written], cwd=CHECKOUT, capture_output=True, text=True, check=True
         )
         assert tracked.stdout == ""
+
+    def test_points_to_an_empty_data_set_of_the_same_form(self, bare_home):
+        prepare(bare_home)
+        with opened(bare_home) as repo:
+            added = versions.add(repo)
+        committed = subprocess.run(
+            ["git", "show", "HEAD:data.dvc"], cwd=CHECKOUT, capture_output=True, text=True, check=False
+        )
+        if committed.returncode:
+            pytest.skip("not a git checkout")
+        assert committed.stdout == (bare_home.home / "data.dvc").read_text()
+        assert added.size_bytes == 0
