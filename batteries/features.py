@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from batteries.charging import charge_features
 from batteries.discharging import discharge_features, load_starts
 from batteries.recordings import Cycle
-from batteries.segments import Floats, Segments, blocks, known_samples
+from batteries.segments import Flags, Floats, Places, Segments, blocks, known_samples
 from batteries.statistics import phase
 
 FEATURE_VERSION = 2  # of the features' meaning, and of the scalars' (`batteries.cycles`)
@@ -126,7 +126,7 @@ def cycle_features(cycle: Cycle, nominal_capacity_ah: float | None) -> NDArray[n
 def _features(segments: Segments, nominal: float) -> Floats:
     """Features (N, F) of segments whose voltages and currents are known."""
     starts = load_starts(segments, nominal)
-    charging = np.arange(segments.time_s.size) < segments.spread(starts)
+    charging = _before(segments, starts)
     if np.isfinite(nominal):
         charging &= segments.current_a > CHARGING_SHARE * nominal
     else:  # against the largest current before the load
@@ -136,3 +136,9 @@ def _features(segments: Segments, nominal: float) -> Floats:
     values = charge_features(charge, nominal)
     values |= discharge_features(segments, starts, charge.last(charge.time_s), nominal)
     return np.column_stack([values[name] for name in FEATURE_NAMES])
+
+
+def _before(segments: Segments, starts: Places) -> Flags:
+    """Whether (n,) a sample comes before the load of its segment."""
+    parts = np.column_stack([starts - segments.starts, segments.lasts + 1 - starts]).ravel()
+    return np.repeat(np.tile([True, False], starts.size), parts)
