@@ -67,7 +67,7 @@ def declared(declaration: Declaration) -> Layout:
     return Layout(
         name=declaration.name,
         description=declaration.description,
-        cells=partial(_names, declaration),
+        cells=lambda variables: _names(declaration, _places(declaration, variables)),
         read=partial(_read, declaration),
     )
 
@@ -108,9 +108,8 @@ def _listed(columns: Column | tuple[Column, ...]) -> tuple[Column, ...]:
     return columns if isinstance(columns, tuple) else (columns,)
 
 
-def _names(declaration: Declaration, variables: Struct) -> tuple[str, ...]:
+def _names(declaration: Declaration, places: Sequence[Place]) -> tuple[str, ...]:
     """Names of the cells: as the file names them where that tells them apart, else by their places."""
-    places = _places(declaration, variables)
     said = [
         ", ".join(filter(None, (text(place.fields.get(name)) for name in declaration.cell_names))) for place in places
     ]
@@ -127,8 +126,8 @@ def _read(declaration: Declaration, variables: Struct, cell: int) -> Recording:
     Raises:
         NoCycles: there is no discharge, or no cycle has samples.
     """
-    place = _places(declaration, variables)[cell]
-    name = _names(declaration, variables)[cell]
+    places = _places(declaration, variables)
+    place, name = places[cell], _names(declaration, places)[cell]
     findings = Findings(remarks=[f"{declaration.name} layout", *declaration.notes], sign_is_said=True)
     entries = _entries(declaration, place.fields, findings)
     if declaration.kind and not any(some.kind == "discharge" for some in entries):
@@ -150,7 +149,7 @@ def _read(declaration: Declaration, variables: Struct, cell: int) -> Recording:
         nominal_capacity_ah=nominal,
         manufacturer=said.get("manufacturer", declaration.manufacturer),
         chemistry=said.get("chemistry", declaration.chemistry),
-        report=findings.report(len(_places(declaration, variables))),
+        report=findings.report(len(places)),
         discharge_cut_off_v=declaration.discharge_cut_off_v,
     )
 

@@ -154,7 +154,9 @@ def _sign(value: float) -> int:
     return int(np.sign(value)) if np.isfinite(value) else 0
 
 
-def courses(voltage: Floats, current: Floats, small: float) -> NDArray[np.float64] | None:
+def courses(
+    voltage: Floats, current: Floats, small: float, coarse_samples: int = COARSE_SAMPLES
+) -> NDArray[np.float64] | None:
     """+1 for each sample (n,) of a rise of the voltage under load, -1 of a fall; None where it hardly moves.
 
     A change of direction is where the voltage turns by more than `TURN_SHARE` of its span; of the samples in between,
@@ -169,7 +171,7 @@ def courses(voltage: Floats, current: Floats, small: float) -> NDArray[np.float6
         return None
     signs = np.ones(voltage.size)
     start = 0
-    for turn, direction in turns(volts, TURN_SHARE * (high - low)):
+    for turn, direction in turns(volts, TURN_SHARE * (high - low), coarse_samples):
         first, last = loaded[start], loaded[turn - 1] if turn < loaded.size else voltage.size - 1
         signs[first if start else 0 : last + 1] = direction
         start = turn
@@ -180,9 +182,9 @@ def courses(voltage: Floats, current: Floats, small: float) -> NDArray[np.float6
     return signs
 
 
-def turns(volts: Floats, threshold: float) -> list[tuple[int, float]]:
-    """Where each rise or fall ends (exclusive), and +1 or -1 for it."""
-    stride = max(1, volts.size // COARSE_SAMPLES)
+def turns(volts: Floats, threshold: float, coarse_samples: int = COARSE_SAMPLES) -> list[tuple[int, float]]:
+    """Where each rise or fall ends (exclusive), and +1 or -1 for it; looked for at so many samples, then in between."""
+    stride = max(1, volts.size // coarse_samples)
     coarse = volts[::stride]
     found: list[tuple[int, float]] = []
     lowest = highest = 0

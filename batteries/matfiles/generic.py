@@ -9,7 +9,7 @@ import numpy as np
 
 from batteries.matfiles.assembling import cycles_of, directions, gaps
 from batteries.matfiles.clocks import continuous
-from batteries.matfiles.directions import turns
+from batteries.matfiles.directions import SMALL_SHARE, courses, turns
 from batteries.matfiles.entries import Entry, Floats, Record, Source, entry, joined_entries, read_columns
 from batteries.matfiles.errors import NoCycles
 from batteries.matfiles.evidence import gained
@@ -24,7 +24,8 @@ from batteries.matfiles.tree import Struct
 from batteries.matfiles.units import UNITS
 from batteries.recordings import Cycle, Recording
 
-HALF_CYCLE_SHARE = 0.4  # of the charge's whole span: what turns by less is not the end of a discharge
+HALF_CYCLE_SHARE = 0.4  # of the largest charge or discharge: what turns by less is not the end of a discharge
+LONG_RECORD_SAMPLES = 200_000
 SYMBOLS = {column: next(iter(units.values())).symbol if units else "" for column, units in UNITS.items()}
 
 
@@ -169,7 +170,7 @@ def _cut(record: Record, findings: Findings) -> Iterator[Record]:
     """One long record, cut after each discharge where the charge in the cell shows several of them."""
     part = parts(record)[0]
     columns = read_columns(part.fields, {column: Source(name) for column, name in part.columns.items()})
-    ends = discharge_ends(columns)
+    ends = charge_begins(columns)
     if len(ends) < 2:
         yield record
         return
@@ -185,20 +186,43 @@ def _cut(record: Record, findings: Findings) -> Iterator[Record]:
         }
 
 
-def discharge_ends(columns: dict[str, Floats]) -> list[int]:
-    """Where the discharges of one long record end (exclusive), from the charge that flows; empty without a clock."""
+def charge_begins(columns: dict[str, Floats]) -> list[int]:
+    """Where the charges after the discharges of one long record begin; empty without a clock.
+
+    The last is the end of the record.
+    """
     empty = np.empty(0)
     time, current, voltage = (columns.get(name, empty) for name in ("time_s", "current_a", "voltage_v"))
     if not (2 < time.size == current.size == voltage.size):
         return []
-    steps = np.diff(continuous(time)[0], prepend=0.0)
-    charge = np.cumsum(np.nan_to_num(current) * np.nan_to_num(np.maximum(steps, 0.0)))
-    under = [voltage[np.isfinite(voltage) & (way * current > 0.05 * np.nanmax(np.abs(current)))] for way in (1.0, -1.0)]
+    current = np.nan_to_num(current)
+    small = SMALL_SHARE * float(np.abs(current).max())
+    under = [voltage[np.isfinite(voltage) & (way * current > small)] for way in (1.0, -1.0)]
     if not under[0].size or not under[1].size:
-        return []
-    if under[0].mean() < under[1].mean():
-        charge = -charge
-    return [end for end, direction in turns(charge, HALF_CYCLE_SHARE * float(np.ptp(charge))) if direction < 0]
+        sign = courses(voltage, current, small, LONG_RECORD_SAMPLES)
+        if sign is None:
+            return []
+        current = np.abs(current) * sign
+    elif under[0].mean() < under[1].mean():
+        current = -current
+    steps = np.nan_to_num(np.maximum(np.diff(continuous(time)[0], prepend=0.0), 0.0))
+    steps[1:][current[1:] * current[:-1] <= 0.0] = 0.0  # nothing says when in between the current came on
+    charge = np.cumsum(current * steps)
+    found = turns(charge, HALF_CYCLE_SHARE * _largest_run(current, charge), LONG_RECORD_SAMPLES)
+    begins = [0, *(end for end, _ in found)]
+    lowest = [
+        begin + int(np.argmin(charge[begin:end])) for begin, (end, way) in zip(begins, found, strict=False) if way < 0
+    ]
+    charging = np.append(np.flatnonzero(current > small), current.size)
+    return [int(charging[np.searchsorted(charging, at)]) for at in lowest]
+
+
+def _largest_run(current: Floats, charge: Floats) -> float:
+    """The most charge that flows one way before any flows the other way."""
+    flowing = np.flatnonzero(current)
+    turned = np.flatnonzero(np.diff(np.sign(current[flowing]))) + 1
+    ends = charge[flowing[np.concatenate([turned - 1, [-1]])]]
+    return float(np.abs(np.diff(ends, prepend=0.0)).max())
 
 
 LAYOUT = Layout(

@@ -85,7 +85,7 @@ def _record(node: Node) -> Record:
 def _single(fields: Record) -> Iterator[Record]:
     """One record; or, where its fields are cell arrays with an entry a cycle, each of them."""
     columns = {name: fields[name] for name in fields}
-    lists = {name: node.items for name, node in columns.items() if isinstance(node, Cells)}
+    lists = {name: node.items for name, node in columns.items() if isinstance(node, Cells) and _has_numbers(node)}
     if not lists:
         yield fields
         return
@@ -93,6 +93,11 @@ def _single(fields: Record) -> Iterator[Record]:
     for at in range(max(len(items) for items in lists.values())):
         record = {name: items[at] for name, items in lists.items() if at < len(items)}
         yield record | {name: constant(values[at : at + 1]) for name, values in vectors.items() if at < values.size}
+
+
+def _has_numbers(cells: Cells) -> bool:
+    """Whether a cell array holds columns, not texts."""
+    return bool(len(cells.items)) and isinstance(cells.items[len(cells.items) - 1], Numbers)
 
 
 def constant(values: Floats) -> Numbers:

@@ -14,7 +14,7 @@ from batteries.matfiles import generic, layouts
 from batteries.matfiles.errors import NoCycles, SeveralCells, UnreadableFile
 from batteries.matfiles.layout import Layout
 from batteries.matfiles.level5 import read_level5
-from batteries.matfiles.tree import Struct, describe
+from batteries.matfiles.tree import Other, Struct, describe
 from batteries.recordings import SAMPLE_COLUMNS, Cycle, Recording
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -30,6 +30,7 @@ OTHER_FILES = {
     b"PAR1": "a Parquet file",
 }
 MESSAGE_VARIABLES = 10
+PLAIN_KINDS = frozenset({"MATLAB sparse matrix", "MATLAB function handle", "MATLAB function_handle"})
 
 
 def read(path: Path, cell: int | None = None) -> Recording:
@@ -144,7 +145,21 @@ def _found(variables: Struct) -> str:
         return "The file holds no variables."
     shown = "; ".join(f"{name[:63]}: {describe(variables.fields[name][0])}" for name in names[:MESSAGE_VARIABLES])
     more = f" and {len(names) - MESSAGE_VARIABLES} more" if len(names) > MESSAGE_VARIABLES else ""
-    return f"Found {shown}{more}."
+    return f"Found {shown}{more}.{_advice(variables)}"
+
+
+def _advice(variables: Struct) -> str:
+    """What to do about MATLAB objects, which only MATLAB can read."""
+    nodes = [variables.fields[name][0] for name in list(variables.fields)[:MESSAGE_VARIABLES]]
+    inside = [node.fields[name][0] for node in nodes if isinstance(node, Struct) and node.count for name in node.fields]
+    kinds = {node.kind for node in (*nodes, *inside) if isinstance(node, Other)}
+    objects = sorted(kind for kind in kinds if kind.startswith("MATLAB ") and kind not in PLAIN_KINDS)
+    if not objects:
+        return ""
+    return (
+        f" {', '.join(objects)}: such objects are stored in a form that only MATLAB reads. Save plain arrays, for a "
+        "table T as s = table2struct(T, 'ToScalar', true); save('cell.mat', '-struct', 's')."
+    )
 
 
 def _layouts() -> str:

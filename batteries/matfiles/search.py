@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from batteries.matfiles import matrices
 from batteries.matfiles.names import kind_of, says_kind, understand
 from batteries.matfiles.places import constant
-from batteries.matfiles.tree import Cells, Node, Numbers, Struct, text
+from batteries.matfiles.tree import Cells, Lazy, Node, Numbers, Struct, Text, text
 
 Floats = NDArray[np.float64]
 Record = Mapping[str, Node]
@@ -73,9 +73,9 @@ def _places(fields: Record, path: str, depth: int) -> Iterator[Found]:
         return
     if depth >= SEARCH_DEPTH:
         return
-    numbered = _numbered(fields, path)
-    yield from (found for found, _ in numbered)
-    taken = {name for _, names in numbered for name in names}
+    grouped = [*_numbered(fields, path), *_halves(fields, path)]
+    yield from (found for found, _ in grouped)
+    taken = {name for _, names in grouped for name in names}
     for name in fields:
         if name not in taken:
             yield from _at(fields[name], f"{path}.{name}" if path else name, fields, depth)
@@ -116,6 +116,39 @@ def _numbered(fields: Record, path: str) -> list[tuple[Found, list[str]]]:
             where = f"{path}.{stem}" if path else stem
             series.append((Found(where, len(names), lambda m=members: _by_name(fields, sorted(m)), fields), names))  # type: ignore[misc]
     return series
+
+
+def _halves(fields: Record, path: str) -> list[tuple[Found, list[str]]]:
+    """Charges in one series of records, discharges in another beside it: both are halves of one series of cycles."""
+    sides: dict[str, list[str]] = {"charge": [], "discharge": []}
+    for name in fields:
+        kind = kind_of(name)
+        if kind and len(_series(fields[name])) > 1 and _has_samples(_series(fields[name])[0]):
+            sides[kind].append(name)
+    if any(len(names) != 1 for names in sides.values()):
+        return []
+    names = [sides["charge"][0], sides["discharge"][0]]
+    charges, discharges = (_series(fields[name]) for name in names)
+
+    def records() -> Iterator[Record]:
+        for at in range(max(len(charges), len(discharges))):
+            for kind, series in (("charge", charges), ("discharge", discharges)):
+                if at < len(series):
+                    yield {**series[at], "type": Text(kind)}
+
+    where = f"{path}.{'+'.join(names)}" if path else "+".join(names)
+    return [(Found(where, len(discharges), records, fields), names)]
+
+
+def _series(node: Node) -> Sequence[Record]:
+    """The elements of a struct array, or of a cell array of structs."""
+    match node:
+        case Struct(count=count):
+            return Lazy(range(count), node.element)
+        case Cells(items=items) if len(items) and isinstance(items[0], Struct):
+            return Lazy(items, _record)
+        case _:
+            return ()
 
 
 def _by_name(fields: Record, members: Sequence[tuple[int, str]]) -> Iterator[Record]:

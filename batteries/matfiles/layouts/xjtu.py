@@ -15,7 +15,7 @@ LAYOUT = declared(
             "discharged_ah": Column("summary.discharge_capacity_Ah", "Ah"),
             "capacity_ah": Column("capacity_Ah", "Ah"),
         },
-        marks=("relative_time_min", "system_time", "power_Wh"),
+        marks=("system_time", "power_Wh", "summary.discharge_capacity_Ah", "summary.cycle_life"),
         nominal_capacity_ah=2.0,
         manufacturer="Lishen",
         chemistry="NCM",

@@ -1,3 +1,4 @@
+import h5py
 import numpy as np
 import pytest
 
@@ -259,6 +260,13 @@ class TestRefusals:
         assert "picture: 4x5 numbers; note: text; stuff: cell array of 2" in message or "4x5 numbers" in message
         assert "nasa" in message
         assert "generic" in message
+
+    def test_a_table_of_matlab_is_refused_with_what_to_do(self, writers, tmp_path):
+        path = writers["v7.3"](tmp_path / "x.mat", {"T": np.array([3707764736, 2, 1, 1, 1, 1], dtype=np.uint32)})
+        with h5py.File(path, "r+") as file:
+            file["T"].attrs["MATLAB_class"] = np.bytes_(b"table")
+        with pytest.raises(NoCycles, match=r"MATLAB table: such objects .* table2struct"):
+            read(path)
 
     def test_a_real_file_of_one_test_is_refused_with_what_it_holds(self, shared_data):
         path = shared_data / "not_cycles" / "dmegc_Exp25_R1.mat"

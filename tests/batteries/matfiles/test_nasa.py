@@ -50,6 +50,16 @@ class TestCycles:
             line.startswith("cycles without a charge") and line.endswith(": 2") for line in recording.report.notes
         )
 
+    def test_the_resistance_is_that_of_the_impedance_measured_since_the_last_discharge(self, write_mat, tmp_path):
+        measured = IMPEDANCE | {"data": {"Re": 0.05, "Rct": 0.07}}
+        broken = IMPEDANCE | {"data": {"Re": 0.05, "Rct": -1e9}}
+        variables = cell(
+            measured, operation("discharge", 0, -2.0), operation("discharge", 20, -2.0), measured, broken,
+            operation("discharge", 40, -2.0),
+        )  # fmt: skip
+        cycles = read(write_mat(tmp_path / "x.mat", variables)).cycles
+        assert [cycle.recorded_resistance_ohm for cycle in cycles] == [pytest.approx(0.12), None, None]
+
     def test_of_several_charges_the_last_is_kept_and_the_report_says_so(self, write_mat, tmp_path):
         variables = cell(
             operation("charge", 0, 1.0), operation("charge", 20, 1.5), operation("discharge", 40, -2.0, Capacity=1.0),

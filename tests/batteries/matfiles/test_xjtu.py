@@ -29,6 +29,18 @@ class TestRead:
         listed = read(write_mat(tmp_path / "y.mat", variables | {"data": tuple(variables["data"])}))
         assert whole.cycles == listed.cycles
 
+    def test_one_cycle_with_a_list_of_dates_is_one_cycle(self, write_mat, tmp_path, formats):
+        variables = formats.xjtu((1.99,))
+        variables["data"] = variables["data"][0] | {"system_time": ("2022-09-16 10:00:00", "2022-09-16 10:00:01")}
+        recording = read(write_mat(tmp_path / "x.mat", variables))
+        assert (recording.layout, len(recording)) == ("xjtu", 1)
+
+    def test_the_names_alone_make_no_cell_of_this_set(self, write_mat, tmp_path, formats):
+        names = ("relative_time_min", "voltage_V", "current_A")
+        data = [{name: cycle[name] for name in names} for cycle in formats.xjtu()["data"]]
+        recording = read(write_mat(tmp_path / "x.mat", {"data": data}))
+        assert (recording.layout, recording.nominal_capacity_ah) == ("generic", None)
+
     def test_level_5_and_v73_give_the_same_recording(self, writers, tmp_path, formats):
         one, other = (read(write(tmp_path / f"{kind}.mat", formats.xjtu())) for kind, write in writers.items())
         assert one == other
