@@ -20,6 +20,7 @@ from api.auth import service as auth_service
 from api.auth.tokens import is_loopback, secret_key
 from api.authentication import BASE, Authentication
 from api.batteries import endpoints as batteries
+from api.batteries.kept_pages import KeptPages
 from api.bodies import BodyLimit
 from api.documentation import DESCRIPTION
 from api.headers import SecurityHeaders
@@ -108,6 +109,7 @@ def new_state(settings: Settings, client: Client) -> State:
         limits=Limits(settings),
         hashing=CapacityLimiter(LOGINS_AT_ONCE),
         pages=CapacityLimiter(PAGES_AT_ONCE),
+        kept_pages=KeptPages(),
         parsing=CapacityLimiter(UPLOADS_AT_ONCE),
         feed=Feed(settings.max_sockets_per_job),
         outbox=Outbox(prefect.Prefect(to_prefect)),

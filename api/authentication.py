@@ -21,12 +21,13 @@ from api.errors import ApiError, MethodNotAllowed, NotFound, Unauthenticated, re
 from api.limits import Limits
 from api.routes import WEBSOCKET, Route, verbs_on
 from store import users
-from store.session import selecting
+from store.session import Watch, selecting
 from store.settings import Settings
 from store.tables import utc_now
 
 COOKIE = "battery_session"
 BASE = "/api/v1"
+MOST_KNOWN = 1000
 UPLOAD = ("POST", f"{BASE}/batteries")
 PUBLIC = frozenset(
     {
@@ -75,6 +76,7 @@ class Authentication:
         self.key = key
         self.limits = limits
         self.routes = routes
+        self.known = KnownCallers()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or socket."""
@@ -116,8 +118,43 @@ class Authentication:
     async def _caller(self, encoded: str | None) -> Caller:
         if not encoded:
             raise Unauthenticated("MISSING_TOKEN", "This needs an access token: Authorization: Bearer <token>")
-        token = tokens.verified(encoded, self.key)
-        return await run_sync(_account, token)
+        state = self.known.state()
+        if (known := self.known.get(encoded)) is not None:
+            return known
+        caller = await run_sync(_account, tokens.verified(encoded, self.key))
+        self.known.keep(encoded, caller, state)
+        return caller
+
+
+class KnownCallers:
+    """Callers that were looked up before, for as long as nothing at all was committed to the database since.
+
+    So a token that was given up, here or by another process, is refused at once; nobody waits for a lookup that would
+    say the same again. Used by the event loop's thread alone.
+    """
+
+    def __init__(self) -> None:
+        self._watch = Watch()
+        self._state: object = None
+        self._callers: dict[str, Caller] = {}
+
+    def state(self) -> object:
+        """What the database is like now; forgets everybody when that is new."""
+        state = self._watch.state()
+        if state != self._state or len(self._callers) >= MOST_KNOWN:
+            self._callers.clear()
+        self._state = state
+        return state
+
+    def get(self, encoded: str) -> Caller | None:
+        """Who showed this token, as of ``state``."""
+        caller = self._callers.get(encoded)
+        return caller if caller is not None and caller.token.expires_at > utc_now() else None
+
+    def keep(self, encoded: str, caller: Caller, state: object) -> None:
+        """Remember who showed it, unless something was committed since ``state``, before the lookup."""
+        if state == self._state:
+            self._callers[encoded] = caller
 
 
 def _account(token: tokens.Token) -> Caller:

@@ -7,6 +7,7 @@ from anyio import CapacityLimiter
 from starlette.requests import HTTPConnection
 
 from api.artifacts import Artifacts
+from api.batteries.kept_pages import KeptPages
 from api.limits import Limits
 from api.models.service import InFlight
 from api.outbox import Outbox
@@ -24,6 +25,7 @@ class State:
     limits: Limits
     hashing: CapacityLimiter  # passwords checked at once
     pages: CapacityLimiter  # pages of cycles written at once
+    kept_pages: KeptPages
     parsing: CapacityLimiter  # uploads parsed at once
     feed: Feed
     outbox: Outbox

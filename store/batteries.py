@@ -31,6 +31,7 @@ def missing(session: Session, battery_ids: Sequence[int]) -> list[int]:
     return [battery_id for battery_id in dict.fromkeys(battery_ids) if battery_id not in found]
 
 
+@cache
 def duplicate_of() -> ScalarSelect[int | None]:
     """The earliest other battery that is the same cell of the same bytes and is older; null where there is none.
 
@@ -49,8 +50,12 @@ def duplicate_of() -> ScalarSelect[int | None]:
 
 def duplicates_of(session: Session, battery_ids: Sequence[int]) -> dict[int, int | None]:
     """``duplicate_of`` of each of these batteries."""
-    query = select(Battery.id, duplicate_of()).where(Battery.id.in_(battery_ids))
-    return dict(session.execute(query).tuples().all())
+    return dict(session.execute(_duplicates(), {"batteries": battery_ids}).tuples().all())
+
+
+@cache
+def _duplicates() -> Select[tuple[int, int | None]]:
+    return select(Battery.id, duplicate_of()).where(Battery.id.in_(bindparam("batteries", expanding=True)))
 
 
 def with_bytes(session: Session, sha256: str) -> Sequence[int]:

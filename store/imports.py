@@ -18,7 +18,7 @@ from batteries.features import FEATURE_VERSION
 from store import batteries, files
 from store.cycle_rows import cycle_rows, incomplete
 from store.descriptions import Description, found_text, shown_name, to_json
-from store.parser import Parsed, RunningParser
+from store.parser import Parsed, RunningParser, get_ready
 from store.session import transaction, wait_for_turn
 from store.settings import get_settings
 from store.tables import Battery, CycleRow, utc_now
@@ -27,22 +27,29 @@ from store.tables import Battery, CycleRow, utc_now
 @contextmanager
 def incoming() -> Iterator[Path]:
     """A private folder to receive an upload in; it and what is left in it are removed at the end."""
+    get_ready()  # to parse, while the upload arrives
     with files.incoming(get_settings().data) as folder:
         yield folder
 
 
 def import_upload(
-    uploaded: Path, filename: str, description: Description | None = None, *, cell: int | None = None
+    uploaded: Path,
+    filename: str,
+    description: Description | None = None,
+    *,
+    cell: int | None = None,
+    sha256: str | None = None,
 ) -> Battery:
     """Make a battery of an uploaded file, which is moved away when that succeeds; it must lie in ``incoming()``.
 
+    ``sha256`` is that of its bytes, where the caller knows it.
     Raises UnreadableFile, NoCycles or SeveralCells (``batteries.matfiles.errors``). Nothing is left behind then.
     """
     settings, said = get_settings(), description or Description()
     with incoming() as folder:
         parquet = folder / "cycles.parquet"
         with RunningParser(settings, uploaded, parquet, nominal_capacity=said.nominal_capacity, cell=cell) as parser:
-            facts = facts_of(uploaded)
+            facts = facts_of(uploaded, sha256)
             parsed = parser.result()
         files.flush(parquet)
         rows = cycle_rows(parquet, parsed.nominal_capacity, settings.end_of_life)
@@ -65,12 +72,13 @@ def import_upload(
     return battery
 
 
-def facts_of(uploaded: Path) -> dict[str, Any]:
+def facts_of(uploaded: Path, sha256: str | None) -> dict[str, Any]:
     """Hash and size of the uploaded bytes; they are on the disk afterwards."""
-    with uploaded.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if sha256 is None:
+        with uploaded.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     files.flush(uploaded)
-    return {"sha256": digest, "size_bytes": uploaded.stat().st_size}
+    return {"sha256": sha256, "size_bytes": uploaded.stat().st_size}
 
 
 def report_of(parsed: Parsed) -> dict[str, Any]:

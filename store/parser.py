@@ -54,7 +54,7 @@ class Parsed:
     cell: str | None
     manufacturer: str | None
     chemistry: str | None
-    report: list[str]
+    report: dict[str, Any]
 
 
 class Template:

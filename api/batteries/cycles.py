@@ -66,7 +66,7 @@ class Page:
 
     asked: Asked
     tag: str
-    total: int
+    meta: dict[str, int]
     rows: Sequence[Any]
 
     def items(self, data: Path) -> list[dict[str, Any]]:
@@ -111,13 +111,14 @@ class Life:
             raise no_such("Battery", self.asked.battery_id) from error
 
 
-def page(asked: Asked) -> Page:
+def page(asked: Asked, paging: Paging) -> Page:
     """Look up a page. Raises NotFound."""
     with selecting() as connection:
         battery = facts_of(connection, asked.battery_id)
         rows = asked.rows(connection).all()
         total = asked.total(connection, battery)
-    return Page(asked, asked.tag(battery, rows[0].id if rows else None), total, rows)
+    tag = asked.tag(battery, rows[0].id if rows else None)
+    return Page(asked, tag, paging.meta(total).model_dump(), rows)
 
 
 def life(asked: Asked) -> Life:

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Generator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -86,7 +85,7 @@ async def answer(request: Request, asked: Asked, state: State) -> Response:
     """What was asked for, or 304. Raises NotFound."""
     data = state.settings.data
     if asked.kind is JSON:
-        return await run_sync(in_json, request.headers, asked, data, limiter=state.pages)
+        return await run_sync(in_json, request.headers, asked, state, limiter=state.pages)
     life = await run_sync(cycles.life, asked, limiter=state.pages)
     if is_known(request.headers, life.tag):
         return not_modified(life.tag)
@@ -99,18 +98,21 @@ async def answer(request: Request, asked: Asked, state: State) -> Response:
     return StreamingResponse(all_of(first, pieces, state.pages), headers=headers, media_type=asked.kind.media_type)
 
 
-def in_json(headers: Headers, asked: Asked, data: Path) -> Response:
+def in_json(headers: Headers, asked: Asked, state: State) -> Response:
     """A page, or a whole life as columns."""
     if asked.paging is None:
         life = cycles.life(asked)
         if is_known(headers, life.tag):
             return not_modified(life.tag)
         return Json({"battery_id": asked.battery_id} | life.columns(), headers=kept(life.tag))
-    page = cycles.page(asked)
+    page = cycles.page(asked, asked.paging)
     if is_known(headers, page.tag):
         return not_modified(page.tag)
-    content = {"items": page.items(data), "meta": asked.paging.meta(page.total).model_dump()}
-    return Json(content, headers=kept(page.tag))
+    if (body := state.kept_pages.get(page.tag)) is not None:
+        return Response(body, media_type=JSON.media_type, headers=kept(page.tag))
+    answer = Json({"items": page.items(state.settings.data), "meta": page.meta}, headers=kept(page.tag))
+    state.kept_pages.keep(page.tag, bytes(answer.body))
+    return answer
 
 
 async def all_of(first: bytes, rest: Generator[bytes], limiter: CapacityLimiter) -> AsyncIterator[bytes]:

@@ -33,7 +33,7 @@ def create(upload: Upload) -> BatteryAnswer:
     filename = upload.filename or upload.path.name
     try:
         description = Description(fields.nominal_capacity, fields.manufacturer, fields.chemistry)
-        battery = imports.import_upload(upload.path, filename, description, cell=fields.cell)
+        battery = imports.import_upload(upload.path, filename, description, cell=fields.cell, sha256=upload.sha256)
     except SeveralCells as error:
         issue = f"The file holds several cells; choose one: {numbered(error.cells)}"
         raise ValidationFailed("Not valid: cell", details=[{"field": "cell", "issue": issue}]) from error
@@ -93,7 +93,7 @@ def read(battery_id: int) -> BatteryAnswer:
     """The battery as it is answered. Raises NotFound."""
     with reading() as session:
         battery = get(session, battery_id)
-    return answered(battery)
+        return described(battery, batteries.duplicates_of(session, [battery_id])[battery_id])
 
 
 def page(paging: Paging, manufacturer: str | None) -> Page[BatteryAnswer]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from api.batteries.columns import WHOLE_NUMBERS, Selection
 from api.batteries.formats import ARROW, ARROW_FILE, CSV, PARQUET, Format
-from store.recordings import numbers
+from store.recordings import SAMPLES, numbers
 
 Scalars = dict[str, NDArray[np.float64]]  # (N,) each, NaN where unknown
 
@@ -88,7 +88,7 @@ def encoded(selection: Selection, scalars: Scalars, samples: Iterable[pa.RecordB
 
 def schema_of(selection: Selection, kind: Format) -> pa.Schema:
     """Names and types: whole numbers int64, other scalars float64 with nulls, samples float32, lists but in CSV."""
-    samples = pa.float32() if kind is CSV else pa.list_(pa.float32())
+    samples = pa.float32() if kind is CSV else SAMPLES
     types = [(name, scalar_type(name)) for name in selection.scalars] + [(name, samples) for name in selection.arrays]
     return pa.schema(types)
 
@@ -104,7 +104,8 @@ def wide_batch(selection: Selection, scalars: Scalars, samples: pa.RecordBatch |
     """A row a cycle; samples stay as they were read, NaN where the file has none."""
     arrays = [nullable(scalars[name], scalar_type(name)) for name in selection.scalars]
     if samples is not None:
-        arrays += [samples.column(name) for name in selection.arrays]
+        lists = [samples.column(name) for name in selection.arrays]
+        arrays += [pa.ListArray.from_arrays(found.offsets, found.values, type=SAMPLES) for found in lists]
     return pa.RecordBatch.from_arrays(arrays, [*selection.scalars, *selection.arrays])
 
 

@@ -4,6 +4,7 @@ The framework's own form parser writes a body twice and only then lets anyone lo
 byte too many.
 """
 
+import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
@@ -28,6 +29,7 @@ class Upload:
     path: Path
     filename: str | None = None
     size: int = 0
+    sha256: str = ""
     fields: dict[str, str] = field(default_factory=dict)
 
 
@@ -38,7 +40,8 @@ class _Form:
         self.upload = Upload(path)
         self._text_fields = text_fields
         self._file_seen = False
-        self.pending = bytearray()  # bytes of the file that are not written yet
+        self.pending: list[memoryview] = []  # bytes of the file that are not written yet
+        self.pending_bytes = 0
         self._file_field = file_field
         self._largest = largest
         self._headers: dict[bytes, bytes] = {}
@@ -79,7 +82,8 @@ class _Form:
             self.upload.size += end - start
             if self.upload.size > self._largest:
                 raise file_too_large(self._largest)
-            self.pending += data[start:end]
+            self.pending.append(memoryview(data)[start:end])
+            self.pending_bytes += end - start
         elif self._field is not None:
             self._value += data[start:end]
             if len(self._value) > LONGEST_FIELD:
@@ -137,18 +141,26 @@ async def receive(
 
 
 async def _fill(stream: AsyncIterator[bytes], parser: MultipartParser, form: _Form, file: IO[bytes]) -> None:
+    digest = hashlib.sha256()
+
+    def write() -> None:  # in a thread, while the event loop waits for it
+        for piece in form.pending:
+            digest.update(piece)
+            file.write(piece)
+        form.pending.clear()
+        form.pending_bytes = 0
+
     try:
         async for chunk in stream:
             parser.write(chunk)
-            if len(form.pending) >= WRITE_BYTES:
-                await run_sync(file.write, bytes(form.pending))
-                form.pending.clear()
+            if form.pending_bytes >= WRITE_BYTES:
+                await run_sync(write)
         parser.finalize()
     except FormParserError as error:
         issue = "Not a readable multipart form"
         raise ValidationFailed(issue, details=[{"field": "body", "issue": issue}]) from error
-    await run_sync(file.write, bytes(form.pending))
-    form.pending.clear()
+    await run_sync(write)
+    form.upload.sha256 = digest.hexdigest()
 
 
 def safe_filename(sent: bytes) -> str | None:
