@@ -32,6 +32,7 @@ from api.models.service import InFlight
 from api.outbox import Outbox
 from api.page import endpoints as page
 from api.predictions import endpoints as predictions
+from api.predictions.service import Predictor
 from api.routes import Route, routes_of
 from api.serving import Serving
 from api.state import State
@@ -103,6 +104,7 @@ def new_state(settings: Settings, client: Client) -> State:
     to_prefect = client(settings.prefect, prefect.TIMEOUT_S)
     to_serving = client(settings.serving, settings.serving_timeout_s)
     to_mlflow = client(settings.mlflow, artifacts.TIMEOUT_S)
+    serving, in_flight = Serving(to_serving), InFlight()
     return State(
         settings=settings,
         secret_key=secret_key(settings),
@@ -113,9 +115,10 @@ def new_state(settings: Settings, client: Client) -> State:
         parsing=CapacityLimiter(UPLOADS_AT_ONCE),
         feed=Feed(settings.max_sockets_per_job),
         outbox=Outbox(prefect.Prefect(to_prefect)),
-        serving=Serving(to_serving),
+        serving=serving,
         artifacts=artifacts.Artifacts(to_mlflow),
-        in_flight=InFlight(),
+        in_flight=in_flight,
+        predictor=Predictor(settings, serving, in_flight),
         clients=(to_prefect, to_serving, to_mlflow),
     )
 

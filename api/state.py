@@ -11,6 +11,7 @@ from api.batteries.kept_pages import KeptPages
 from api.limits import Limits
 from api.models.service import InFlight
 from api.outbox import Outbox
+from api.predictions.service import Predictor
 from api.serving import Serving
 from api.training_jobs.feed import Feed
 from store.settings import Settings
@@ -32,6 +33,7 @@ class State:
     serving: Serving
     artifacts: Artifacts
     in_flight: InFlight
+    predictor: Predictor
     clients: tuple[httpx.AsyncClient, ...]  # closed with the API
 
 

@@ -1,4 +1,4 @@
-"""Models in memory: loaded once, kept while used, with the champions' names watched.
+"""Models in memory: loaded once, warm before they are asked, kept while used, with the champions' names watched.
 
 Belongs to one event loop. Loading happens in threads of its own, so a model that is being loaded delays no other.
 """
@@ -13,14 +13,18 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import httpx
+import numpy as np
 
 from models.bundle import Answer, ModelBundle, UnreadableBundle
 from models.registered import DamagedModel, NoSuchModel
 from serving.batching import Batcher
 from serving.questions import Question, Refused, predict
 
-FRESH_S = 2.0  # a champion asked for within this time is not looked up again
-STALE_S = 4.0  # up to this age it is used while it is looked up in the background; older ones are waited for
+FRESH_S = 1.0  # a champion asked for within this time is not looked up again
+STALE_S = 2.0  # up to this age it is used while it is looked up in the background; older ones are waited for
+
+NUMBER_BYTES = 32  # a Python float in a tuple
+MODULES_BYTES = 256 * 1024
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -33,6 +37,21 @@ class LoadedModel:
     version: str
     bundle: ModelBundle
     batcher: Batcher[Question, Answer]
+    size_bytes: int
+
+
+def size_of(bundle: ModelBundle) -> int:
+    """Memory that a model takes, about: its tensors, the numbers of its calibration, and the modules around them."""
+    tensors: int = sum(tensor.numel() * tensor.element_size() for tensor in bundle.ensemble.state_dict().values())
+    calibration = bundle.calibration.as_dict()
+    numbers: int = sum(len(part["soh"]) + len(part["rul"]) for part in (calibration, *calibration["lacking"]))
+    return tensors + NUMBER_BYTES * numbers + MODULES_BYTES
+
+
+def warming(bundle: ModelBundle) -> Question:
+    """Something to ask a model whose answer nobody needs."""
+    shape = (bundle.window, len(bundle.feature_names))
+    return Question(bundle.algorithm, None, np.zeros(shape, np.float32), np.zeros(shape[0]), None)
 
 
 @dataclass(frozen=True)
@@ -44,7 +63,7 @@ class Seen:
 
 
 class LoadedModels:
-    """Least recently used models leave when there are more than ``capacity``."""
+    """Least recently used models leave when all together are larger than ``limit_bytes``; the last one stays."""
 
     def __init__(
         self,
@@ -53,11 +72,11 @@ class LoadedModels:
         *,
         loading: Executor,
         inference: Executor,
-        capacity: int,
+        limit_bytes: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._load, self._champion, self._clock = load, champion, clock
-        self._loading, self._inference, self._capacity = loading, inference, capacity
+        self._loading, self._inference, self._limit_bytes = loading, inference, limit_bytes
         self._models: OrderedDict[tuple[str, str], LoadedModel] = OrderedDict()
         self._champions: dict[str, Seen] = {}
         self._underway: dict[tuple[str, str | None], asyncio.Task[LoadedModel]] = {}
@@ -67,6 +86,18 @@ class LoadedModels:
         if version is None:
             return await self._current_champion(algorithm)
         return await self._version(algorithm, version)
+
+    async def champion(self, algorithm: str) -> str:
+        """Version of the champion. Raises Refused when there is none or it is not known."""
+        return (await self._current_champion(algorithm)).version
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all models that are kept."""
+        return sum(model.size_bytes for model in self._models.values())
+
+    def __len__(self) -> int:
+        return len(self._models)
 
     async def _version(self, algorithm: str, version: str) -> LoadedModel:
         key = (algorithm, version)
@@ -78,8 +109,9 @@ class LoadedModels:
     async def _load_version(self, algorithm: str, version: str) -> LoadedModel:
         bundle = await self._in_thread(self._load, algorithm, version)
         batcher: Batcher[Question, Answer] = Batcher(lambda questions: predict(bundle, questions), self._inference)
-        model = self._models[algorithm, version] = LoadedModel(version, bundle, batcher)
-        while len(self._models) > self._capacity:
+        await batcher.ask([warming(bundle)])  # the first forward pass is slow; nobody shall wait for it
+        model = self._models[algorithm, version] = LoadedModel(version, bundle, batcher, size_of(bundle))
+        while len(self._models) > 1 and self.size_bytes > self._limit_bytes:
             self._models.popitem(last=False)
         return model
 

@@ -1,7 +1,7 @@
 """What is asked of the service, checked, and how it answers. An item that is wrong spoils no other one."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from models.bundle import Answer, ModelBundle
 from models.hyperparameters import HYPERPARAMETERS
+
+ANSWERED = tuple(field.name for field in fields(Answer))
 
 
 class Refused(Exception):
@@ -28,6 +30,7 @@ class Question:
     x: NDArray[np.float32]  # (T, F) features, oldest cycle first, NaN where unknown
     cycle_index: NDArray[np.float64]  # (T,) as recorded, NaN where unknown
     chemistry: str | None
+    explain: bool = False
 
 
 def read_question(item: object) -> Question:
@@ -39,11 +42,14 @@ def read_question(item: object) -> Question:
         raise Refused("INVALID", f"algorithm: one of {', '.join(HYPERPARAMETERS)}, not {algorithm!r}")
     if not (version is None or isinstance(version, str)) or not (chemistry is None or isinstance(chemistry, str)):
         raise Refused("INVALID", "model_version and chemistry are strings or null")
+    explain = item.get("explain", False)
+    if not isinstance(explain, bool):
+        raise Refused("INVALID", "explain is true or false")
     x = numbers(item.get("x"), "x", dimensions=2).astype(np.float32)
     cycle_index = numbers(item.get("cycle_index"), "cycle_index", dimensions=1)
     if len(x) != len(cycle_index):
         raise Refused("INVALID", f"x has {len(x)} cycles, cycle_index {len(cycle_index)}")
-    return Question(algorithm, version, x, cycle_index, chemistry)
+    return Question(algorithm, version, x, cycle_index, chemistry, explain)
 
 
 def numbers(value: object, name: str, dimensions: int) -> NDArray[np.float64]:
@@ -82,9 +88,13 @@ def predict(bundle: ModelBundle, questions: Sequence[Question]) -> list[Answer]:
     )
 
 
-def as_json(answer: Answer, version: str) -> dict[str, Any]:
-    """An answer as it travels, with the version of the model that gave it."""
-    return {"model_version": version, **asdict(answer)}
+def as_json(answer: Answer, version: str, bundle: ModelBundle) -> dict[str, Any]:
+    """An answer as it travels, with the version of the model that gave it and where its lives end."""
+    return {
+        "model_version": version,
+        "end_of_life": bundle.metadata.get("end_of_life"),
+        **{name: getattr(answer, name) for name in ANSWERED},
+    }
 
 
 def refusal(error: Refused) -> dict[str, Any]:

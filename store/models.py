@@ -45,6 +45,7 @@ def register(
         sha256=sha256,
         file_size=file_size,
         data_version=data_version,
+        battery_ids=job.battery_ids,
     )
     session.add(model)
     session.flush()

@@ -49,6 +49,8 @@ class Settings(BaseSettings):
     upload_limit: str = Field("", description="Uploads per user, such as 5/minute; empty for none.")
     call_limit: str = Field("", description="Other calls per user, such as 100/minute; empty for none.")
     serving_timeout_s: float = Field(10, gt=0, description="Seconds to wait for a prediction before answering 503.")
+    serving_memory_bytes: int = Field(512 * 1024**2, ge=1, description="Memory that models for predictions may take.")
+    prediction_cache_s: int = Field(3600, ge=0, description="Seconds that an answer is kept; 0 for not at all.")
     dvc_remote: str | None = Field(None, description="DVC remote URL (s3://…); default is the folder var/dvc-remote.")
     mlflow_artifacts: str | None = Field(None, description="MLflow artifact URL (s3://…); default is var/mlflow.")
 

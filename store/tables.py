@@ -15,6 +15,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -204,6 +205,7 @@ class Model(Table):
     sha256: Mapped[str] = mapped_column(String(64))  # of model.pth
     file_size: Mapped[int]  # bytes of model.pth
     data_version: Mapped[str | None] = mapped_column(String(64))  # DVC hash
+    battery_ids: Mapped[list[Any] | None]  # those that it learned from; jobs are forgotten, this is not
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     deleted_at: Mapped[datetime | None]
 
@@ -220,4 +222,11 @@ class Prediction(Table):
     result: Mapped[dict[str, Any]]
     input_hash: Mapped[str] = mapped_column(String(64))
     latency_ms: Mapped[float]
+    position: Mapped[int | None]  # of the battery's cycle that it speaks of, with the number that was recorded
+    cycle_index: Mapped[int | None]
+    inputs: Mapped[list[Any] | None]  # features of that cycle, null where unknown
+    feature_version: Mapped[int | None]
+    cached: Mapped[bool] = mapped_column(default=False, server_default=false())
+    forecast: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    explanation: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
     created_at: Mapped[datetime] = mapped_column(default=utc_now, index=True)

@@ -59,9 +59,16 @@ async def download_model(model_id: Identifier, state: Annotated[State, Depends(s
 async def delete_model(model_id: Identifier, state: Annotated[State, Depends(state_of)]) -> None:
     """Delete a model. 409 while a job of its algorithm trains, which is compared with it, or a prediction uses it."""
 
+    def find() -> Model:
+        with reading() as session:
+            return service.get(session, model_id)
+
     def hide() -> None:
         with transaction() as session:
             service.delete(session, model_id, state.in_flight)
 
+    model = await run_sync(find)
+    if await state.serving.uses(model.algorithm, model.mlflow_version):  # for whichever process of the API
+        raise service.in_use_by_prediction(model_id)
     await run_sync(hide)
     state.outbox.remove(model_id)

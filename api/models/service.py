@@ -55,5 +55,10 @@ def delete(session: Session, model_id: int, in_flight: InFlight) -> None:
     if training:
         raise ModelInUse(f"Model {model_id} is in use: training job {training[0]} is compared with it")
     if in_flight.uses(model):
-        raise ModelInUse(f"Model {model_id} is in use by a prediction")
+        raise in_use_by_prediction(model_id)
     models.mark_deleted(model)
+
+
+def in_use_by_prediction(model_id: int) -> ModelInUse:
+    """What is said while a prediction needs the model."""
+    return ModelInUse(f"Model {model_id} is in use by a prediction")

@@ -1,27 +1,29 @@
 """From a request to what a model is asked: which model, and which cycles' features."""
 
 import hashlib
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import orjson
-from numpy.typing import NDArray
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from api.errors import ServiceUnavailable, ValidationFailed, no_such
 from api.handlers import validation_error
 from api.models import service as models_service
+from api.predictions.forecasts import FADE_CYCLES, fade_rate
+from api.predictions.samples import doubts, features_of
 from api.predictions.schemas import CycleData, PredictionRequest
 from api.serving import Question, no_model
-from batteries.features import cycle_features
-from batteries.recordings import Cycle
-from store import batteries, models, recordings
+from store import batteries, models, predictions, recordings
 
-WITHOUT_TIME = "cycle_data.time is missing: features that need time are unknown"
-WITHOUT_NOMINAL = "cycle_data.nominal_capacity is missing: features that are measured against it are unknown"
+KEPT_WINDOWS = 512  # some 3 kB each
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -31,13 +33,92 @@ class Asked:
     question: Question
     model_id: int | None
     battery_id: int | None
+    position: int | None = None  # of the battery's cycle that it speaks of
+    cycle_index: int | None = None
     warnings: tuple[str, ...] = ()
+    forecast: bool = False
+    fade: float | None = None  # SoH lost a cycle lately; where a forecast is asked for and it is known
 
     @property
     def input_hash(self) -> str:
         """SHA-256 of what the model is shown."""
         shown = [self.question.x, self.question.cycle_index, self.question.nominal_capacity_ah, self.question.chemistry]
         return hashlib.sha256(orjson.dumps(shown, option=orjson.OPT_SERIALIZE_NUMPY)).hexdigest()
+
+
+class Preparation:
+    """Looks up what several requests need, each fact once."""
+
+    def __init__(self, session: Session, data: Path) -> None:
+        self._session, self._data = session, data
+        self._known: dict[Hashable, Any] = {}
+
+    def prepare(self, request: PredictionRequest) -> Asked:
+        """Look up the model and the cycles. Raises NotFound and ValidationFailed."""
+        check_source(request)
+        version = None if request.model_id is None else self._version(request.algorithm, request.model_id)
+        window = self._once(
+            ("window", request.algorithm), lambda: models.largest_window(self._session, request.algorithm)
+        )
+        if window is None:
+            raise no_model(request.algorithm)
+        if request.cycle_data is not None:
+            return of_cycle(request, request.cycle_data, version)
+        return self._of_battery(request, version, window)
+
+    def _version(self, algorithm: str, model_id: int) -> str:
+        model = self._once(("model", model_id), lambda: models_service.get(self._session, model_id))
+        if model.algorithm != algorithm:
+            issue = f"Model {model.id} is a {model.algorithm} model, not {algorithm}"
+            raise ValidationFailed("Not valid: model_id", details=[{"field": "model_id", "issue": issue}])
+        return model.mlflow_version
+
+    def _of_battery(self, request: PredictionRequest, version: str | None, window: int) -> Asked:
+        """The cycles of a battery up to the one asked about, as their features were kept at import."""
+        battery_id = request.battery_id or 0
+        battery = self._once(("battery", battery_id), lambda: batteries.get(self._session, battery_id))
+        if battery is None:
+            raise no_such("Battery", battery_id)
+        position = battery.total_cycles - 1
+        if request.cycle_index is not None:
+            position = self._position(battery_id, request.cycle_index)
+        latest = latest_window(self._data, battery_id, window, position)
+        question = Question(
+            request.algorithm,
+            version,
+            latest.features,
+            latest.cycle_index.tolist(),
+            battery.nominal_capacity,
+            battery.chemistry,
+            request.explain,
+        )
+        return Asked(
+            question,
+            request.model_id,
+            battery_id,
+            position=position,
+            cycle_index=int(latest.cycle_index[-1]),
+            forecast=request.forecast,
+            fade=self._fade(battery_id, position) if request.forecast else None,
+        )
+
+    def _position(self, battery_id: int, cycle_index: int) -> int:
+        position = predictions.position_of(self._session, battery_id, cycle_index)
+        if position is None:
+            issue = f"Battery {battery_id} has no cycle {cycle_index}"
+            raise ValidationFailed("Not valid: cycle_index", details=[{"field": "cycle_index", "issue": issue}])
+        return position
+
+    def _fade(self, battery_id: int, position: int) -> float | None:
+        rows = predictions.latest_soh(self._session, battery_id, position, FADE_CYCLES)
+        columns = np.array(rows, dtype=np.float64).reshape(-1, 2)
+        return fade_rate(columns[:, 0], columns[:, 1])
+
+    def _once(self, key: Hashable, look_up: Callable[[], T]) -> T:
+        if key not in self._known:
+            self._known[key] = look_up()
+        found: T = self._known[key]
+        return found
 
 
 def parsed(item: Any) -> PredictionRequest:
@@ -48,24 +129,6 @@ def parsed(item: Any) -> PredictionRequest:
         raise validation_error(error.errors()) from error
 
 
-def prepare(session: Session, request: PredictionRequest, data: Path) -> Asked:
-    """Look up the model and the cycles. Raises NotFound and ValidationFailed."""
-    check_source(request)
-    version = None
-    if request.model_id is not None:
-        model = models_service.get(session, request.model_id)
-        if model.algorithm != request.algorithm:
-            issue = f"Model {model.id} is a {model.algorithm} model, not {request.algorithm}"
-            raise ValidationFailed("Not valid: model_id", details=[{"field": "model_id", "issue": issue}])
-        version = model.mlflow_version
-    window = models.largest_window(session, request.algorithm)
-    if window is None:
-        raise no_model(request.algorithm)
-    if request.cycle_data is not None:
-        return of_cycle(request, request.cycle_data, version)
-    return of_battery(session, request, version, window, data)
-
-
 def check_source(request: PredictionRequest) -> None:
     """Exactly one of battery and samples."""
     if request.battery_id is None and request.cycle_data is None:
@@ -73,67 +136,35 @@ def check_source(request: PredictionRequest) -> None:
     if request.battery_id is not None and request.cycle_data is not None:
         issue = "Give battery_id or cycle_data, not both"
         raise ValidationFailed(issue, details=[{"field": "cycle_data", "issue": issue}])
+    if request.cycle_index is not None and request.battery_id is None:
+        issue = "Names a cycle of a battery; cycle_data is one cycle by itself"
+        raise ValidationFailed("Not valid: cycle_index", details=[{"field": "cycle_index", "issue": issue}])
 
 
-def of_battery(session: Session, request: PredictionRequest, version: str | None, window: int, data: Path) -> Asked:
-    """The latest cycles of a battery, as their features were kept at import."""
-    battery_id = request.battery_id or 0
-    battery = batteries.get(session, battery_id)
-    if battery is None:
-        raise no_such("Battery", battery_id)
-    latest = latest_window(data, battery_id, window)
-    question = Question(
-        request.algorithm,
-        version,
-        np.ascontiguousarray(latest.features),
-        latest.cycle_index.tolist(),
-        battery.nominal_capacity,
-        battery.chemistry,
-    )
-    return Asked(question, request.model_id, battery.id)
-
-
-def latest_window(data: Path, battery_id: int, length: int) -> recordings.Window:
-    """The battery's last cycles. Raises NotFound when it was deleted meanwhile."""
+def latest_window(data: Path, battery_id: int, length: int, position: int) -> recordings.Window:
+    """The battery's cycles up to ``position``. Raises NotFound when it was deleted meanwhile."""
     try:
-        return recordings.latest_window(data, battery_id, length)
-    except FileNotFoundError as error:
+        status = recordings.path_of(data, battery_id).stat()
+        identity = (status.st_ino, status.st_mtime_ns, status.st_size)
+        return _kept(identity, data, battery_id, length, position)
+    except (FileNotFoundError, IndexError) as error:
         raise no_such("Battery", battery_id) from error
     except recordings.StaleFeatures as error:
         message = f"The features of battery {battery_id} are from an earlier release and are not renewed yet"
         raise ServiceUnavailable(message) from error
 
 
+@lru_cache(maxsize=KEPT_WINDOWS)
+def _kept(_file: tuple[int, ...], data: Path, battery_id: int, length: int, position: int) -> recordings.Window:
+    """The window of a file; another file in its place has another identity."""
+    found = recordings.latest_window(data, battery_id, length, position)
+    return recordings.Window(np.array(found.cycle_index), np.ascontiguousarray(found.features))
+
+
 def of_cycle(request: PredictionRequest, data: CycleData, version: str | None) -> Asked:
     """The samples of one cycle."""
-    features = cycle_features(as_cycle(data), data.nominal_capacity)
-    question = Question(request.algorithm, version, features[np.newaxis, :], [None], data.nominal_capacity, None)
-    missing = [(data.time, WITHOUT_TIME), (data.nominal_capacity, WITHOUT_NOMINAL)]
-    return Asked(question, request.model_id, None, tuple(said for value, said in missing if value is None))
-
-
-def as_cycle(data: CycleData) -> Cycle:
-    """The arrays in the domain's terms. Raises ValidationFailed that names the array of another length."""
-    samples = len(data.voltage)
-    for name in ("current", "temperature", "time"):
-        values = getattr(data, name)
-        if values is not None and len(values) != samples:
-            issue = f"Has {len(values)} values, voltage has {samples}"
-            field = f"cycle_data.{name}"
-            raise ValidationFailed(f"Not valid: {field}", details=[{"field": field, "issue": issue}])
-    time_s = column(data.time, samples)
-    if data.time is not None and (np.diff(time_s) < 0).any():
-        issue = "Time must not run backwards"
-        raise ValidationFailed("Not valid: cycle_data.time", details=[{"field": "cycle_data.time", "issue": issue}])
-    return Cycle(
-        index=0,
-        time_s=time_s - time_s[0],
-        voltage_v=column(data.voltage, samples),
-        current_a=column(data.current, samples),
-        temperature_c=column(data.temperature, samples),
+    features = features_of(data)
+    question = Question(
+        request.algorithm, version, features[np.newaxis, :], [None], data.nominal_capacity, None, request.explain
     )
-
-
-def column(values: list[float] | None, samples: int) -> NDArray[np.float64]:
-    """An array (samples,); NaN throughout where it was not given."""
-    return np.full(samples, np.nan) if values is None else np.asarray(values, dtype=np.float64)
+    return Asked(question, request.model_id, None, warnings=tuple(doubts(data)), forecast=request.forecast)

@@ -1,118 +1,150 @@
-"""Predictions: prepared, asked for in one call, mapped back to the models' rows, and written to the audit trail."""
+"""Predictions: prepared, answered from the cache or by one call to the service, and written to the audit trail.
+
+What is asked while others are being answered is answered together: one look-up, one call, one transaction.
+"""
 
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from anyio.to_thread import run_sync
-from sqlalchemy import Select, select
-from sqlalchemy.orm import Session
+from cachetools import TTLCache
 
-from api.errors import ApiError, NotFound, ServiceUnavailable
+from api.coalescing import Coalescer, Overloaded
+from api.errors import ApiError, ServiceUnavailable
 from api.models.service import InFlight
-from api.pagination import Meta, Paging, page_of
-from api.predictions.inputs import Asked, parsed, prepare
-from api.predictions.schemas import PredictionAnswer, PredictionRequest, Result
-from api.serving import Serving, as_json, refusal
-from store import models, predictions
-from store.session import reading, transaction
-from store.tables import Model, Prediction
+from api.predictions.audit import Answered, record_all
+from api.predictions.inputs import Asked, Preparation, parsed
+from api.predictions.schemas import PredictionAnswer, PredictionRequest
+from api.serving import Question, Serving, as_json, no_model, refusal
+from store.session import reading
+from store.settings import Settings
 
-RESULT = ("soh", "rul", "confidence", "soh_interval", "rul_interval", "calibration", "warnings")
+MOST_KEPT = 2048  # answers, some 2 kB each
+
 Outcome = PredictionAnswer | ApiError
+Answer = dict[str, Any] | ApiError
+Key = tuple[str, str | None, str, bool]
 
 
-async def predict(
-    requests: Sequence[PredictionRequest | Any], *, user_id: int, data: Path, serving: Serving, in_flight: InFlight
-) -> list[Outcome]:
-    """Answer every request in its place; where one fails stands the error that it failed with.
+@dataclass(frozen=True)
+class Order:
+    """One request of one caller, and when it came (``time.perf_counter``)."""
 
-    Raises ServiceUnavailable when the prediction service is away.
-    """
-    started = time.perf_counter()
-    prepared = await run_sync(_prepare_all, requests, data)
-    asked = [one for one in prepared if isinstance(one, Asked)]
-    outcomes: Iterator[Outcome] = iter(())
-    if asked:
+    request: PredictionRequest | Any
+    user_id: int
+    came: float
+
+
+class Predictor:
+    """Answers requests for predictions. Belongs to one event loop."""
+
+    def __init__(self, settings: Settings, serving: Serving, in_flight: InFlight) -> None:
+        self._data, self._within_s = settings.data, settings.serving_timeout_s
+        self._serving, self._in_flight = serving, in_flight
+        self._cache: TTLCache[Key, dict[str, Any]] | None = None
+        if settings.prediction_cache_s:
+            self._cache = TTLCache(MOST_KEPT, settings.prediction_cache_s)
+        self._coalescer: Coalescer[Order, Outcome] = Coalescer(self._answer_all)
+
+    async def predict(self, requests: Sequence[PredictionRequest | Any], user_id: int) -> list[Outcome]:
+        """Answer every request in its place; where one fails stands the error that it failed with.
+
+        Raises ServiceUnavailable when no answer was to be had in time.
+        """
+        came = time.perf_counter()
+        try:
+            return await self._coalescer.ask([Order(one, user_id, came) for one in requests], self._within_s)
+        except Overloaded:
+            raise ServiceUnavailable("Too many predictions wait already", headers={"Retry-After": "1"}) from None
+        except TimeoutError:
+            message = f"No prediction within {self._within_s:g} s; try again in a moment"
+            raise ServiceUnavailable(message, headers={"Retry-After": "1"}) from None
+
+    async def _answer_all(self, orders: list[Order]) -> list[Outcome]:
+        prepared = await run_sync(prepare_all, [order.request for order in orders], self._data)
+        known = [(order, asked) for order, asked in zip(orders, prepared, strict=True) if isinstance(asked, Asked)]
         with ExitStack() as stack:
-            for one in asked:
-                stack.enter_context(in_flight.using(one.model_id or one.question.algorithm))
-            answers = await serving.predict(await run_sync(as_json, [one.question for one in asked]))
-            if len(answers) != len(asked):
-                raise ServiceUnavailable(
-                    f"The prediction service gave {len(answers)} answers to {len(asked)} questions"
-                )
-            latency_ms = 1000 * (time.perf_counter() - started)
-            outcomes = iter(await run_sync(_record_all, asked, answers, user_id, latency_ms))
-    return [next(outcomes) if isinstance(one, Asked) else one for one in prepared]
+            for _, asked in known:
+                stack.enter_context(self._in_flight.using(asked.model_id or asked.question.algorithm))
+            answered = await self._ask([asked for _, asked in known])
+            outcomes: Iterator[Outcome] = iter(())
+            if known:
+                callers = [(order.user_id, order.came) for order, _ in known]
+                outcomes = iter(await run_sync(record_all, answered, callers))
+        return [next(outcomes) if isinstance(asked, Asked) else asked for asked in prepared]
+
+    async def _ask(self, asked: list[Asked]) -> list[Answered]:
+        """Answers in order: kept ones where there are any, the others by one call; equal questions are asked once."""
+        versions = {one.question.algorithm: None for one in asked if one.question.model_version is None}
+        serving: dict[str, str | ApiError] = {name: await self._champion(name) for name in versions}
+        keys: list[Key | ApiError] = []
+        missing: dict[Key, Question] = {}
+        found: dict[Key, Answer] = {}
+        hashes = [one.input_hash for one in asked]
+        for one, input_hash in zip(asked, hashes, strict=True):
+            version = one.question.model_version or serving[one.question.algorithm]
+            if isinstance(version, ApiError):
+                keys.append(version)
+                continue
+            key = (one.question.algorithm, version, input_hash, one.question.explain)
+            keys.append(key)
+            kept = None if self._cache is None else self._cache.get(key)
+            if kept is not None:
+                found[key] = kept
+            elif key not in found:
+                missing[key] = replace(one.question, model_version=version)
+        fresh = await self._fresh(missing)
+        return [
+            Answered(one, input_hash, key if isinstance(key, ApiError) else (found | fresh)[key], key in found)
+            for one, input_hash, key in zip(asked, hashes, keys, strict=True)
+        ]
+
+    async def _champion(self, algorithm: str) -> str | ApiError:
+        try:
+            version = await self._serving.champion(algorithm)
+        except ServiceUnavailable as error:
+            return error.with_traceback(None)
+        return no_model(algorithm) if version is None else version
+
+    async def _fresh(self, missing: dict[Key, Question]) -> dict[Key, Answer]:
+        """The service's answers to questions that were not kept; those are kept from now on."""
+        if not missing:
+            return {}
+        try:
+            answers = await self._serving.predict(await run_sync(as_json, list(missing.values())))
+        except ServiceUnavailable as error:
+            return dict.fromkeys(missing, error.with_traceback(None))
+        if len(answers) != len(missing):
+            message = f"The prediction service gave {len(answers)} answers to {len(missing)} questions"
+            return dict.fromkeys(missing, ServiceUnavailable(message))
+        found: dict[Key, Answer] = {}
+        for key, answer in zip(missing, answers, strict=True):
+            if "error" in answer:
+                self._serving.forget_champion(key[0])  # it may have been one that is gone
+                found[key] = refusal(answer["error"])
+                continue
+            found[key] = answer
+            if self._cache is not None:
+                self._cache[key] = answer
+        return found
 
 
-def _prepare_all(requests: Sequence[PredictionRequest | Any], data: Path) -> list[Asked | ApiError]:
+def prepare_all(requests: Sequence[PredictionRequest | Any], data: Path) -> list[Asked | ApiError]:
+    """What can be asked, in order; the error where it cannot."""
     prepared: list[Asked | ApiError] = []
     with reading() as session:
+        preparation = Preparation(session, data)
         for request in requests:
             try:
                 checked = request if isinstance(request, PredictionRequest) else parsed(request)
-                prepared.append(prepare(session, checked, data))
+                prepared.append(preparation.prepare(checked))
             except ApiError as error:
                 error.__cause__ = error.__context__ = (
                     None  # they would hold the whole request until the collector comes
                 )
                 prepared.append(error.with_traceback(None))
     return prepared
-
-
-def _record_all(asked: list[Asked], answers: list[dict[str, Any]], user_id: int, latency_ms: float) -> list[Outcome]:
-    with transaction() as session:
-        return [_record(session, one, answer, user_id, latency_ms) for one, answer in zip(asked, answers, strict=True)]
-
-
-def _record(session: Session, asked: Asked, answer: dict[str, Any], user_id: int, latency_ms: float) -> Outcome:
-    if "error" in answer:
-        return refusal(asked.question, answer["error"])
-    model = models.by_registered_version(session, asked.question.algorithm, str(answer["model_version"]))
-    if model is None or (model.deleted_at is not None and asked.model_id is None):
-        return NotFound(f"The serving {asked.question.algorithm} model was deleted; name a model_id, or train another")
-    result = Result(**{name: answer[name] for name in RESULT if name in answer})
-    result.warnings = [*asked.warnings, *result.warnings]
-    row = predictions.record(
-        session,
-        user_id=user_id,
-        model_id=model.id,
-        battery_id=asked.battery_id,
-        algorithm=asked.question.algorithm,
-        result=result.model_dump(mode="json"),
-        input_hash=asked.input_hash,
-        latency_ms=latency_ms,
-    )
-    return answer_of(row, model)
-
-
-def answer_of(row: Prediction, model: Model | None) -> PredictionAnswer:
-    """A row of the audit trail as it is shown; the model's row outlives the model."""
-    return PredictionAnswer(
-        id=row.id,
-        algorithm=row.algorithm,
-        model_id=row.model_id,
-        battery_id=row.battery_id,
-        result=Result.model_validate(row.result),
-        created_at=row.created_at,
-        model_version=model and model.version,
-        run_id=model and model.mlflow_run_id,
-        data_version=model and model.data_version,
-    )
-
-
-def page(session: Session, paging: Paging) -> tuple[list[PredictionAnswer], Meta]:
-    """The audit trail, newest first."""
-    rows, meta = page_of(session, history(), paging)
-    found = session.scalars(select(Model).where(Model.id.in_({row.model_id for row in rows})))
-    by_id = {model.id: model for model in found}
-    return [answer_of(row, by_id.get(row.model_id)) for row in rows], meta
-
-
-def history() -> Select[Any]:
-    """Query of all predictions, newest first."""
-    return select(Prediction).order_by(Prediction.id.desc())

@@ -25,6 +25,7 @@ with warnings.catch_warnings():
 
 EMAIL = "user@example.com"
 PASSWORD = "secretpassword"
+EFFECT = {"feature": "cv_duration_h", "value": 0.5, "typical": 0.4, "soh": -0.01, "rul": -12.0}
 WEIGHTS = bytes(range(256)) * 40
 
 
@@ -78,12 +79,18 @@ class FakeServing:
 
     away: bool = False
     champion: str = "1"
+    busy_with: tuple[str, ...] = ()  # versions
     calls: list[list[dict[str, Any]]] = field(default_factory=list)
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         if self.away:
             raise httpx.ConnectError("away", request=request)
-        items = json.loads(request.content)["items"]
+        body = json.loads(request.content)
+        if request.url.path == "/champion":
+            return httpx.Response(200, json={"version": self.champion})
+        if request.url.path == "/uses":
+            return httpx.Response(200, json=body["version"] in self.busy_with)
+        items = body["items"]
         self.calls.append(items)
         return httpx.Response(200, json=[self.answer(item) for item in items])
 
@@ -97,7 +104,8 @@ class FakeServing:
             "rul_interval": [80.0, 160.0],
             "calibration": {"kind": "time"},
             "warnings": [f"{len(item['x'])} cycles"],
-        }
+            "end_of_life": 0.8,
+        } | ({"explanation": [EFFECT]} if item.get("explain") else {})
 
 
 @dataclass

@@ -78,6 +78,14 @@ class TestDelete:
         assert (answer.status_code, answer.json()["error"]["code"]) == (409, "MODEL_IN_USE")
         assert platform.http.delete(f"/api/v1/models/{model.id}").status_code == 204
 
+    def test_while_the_service_computes_with_it_for_another_process_is_409(self, platform: Any) -> None:
+        model = platform.add_model(mlflow_version="7")
+        platform.serving.busy_with = ("7",)
+        answer = platform.http.delete(f"/api/v1/models/{model.id}")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (409, "MODEL_IN_USE")
+        platform.serving.away = True  # who is away uses nothing
+        assert platform.http.delete(f"/api/v1/models/{model.id}").status_code == 204
+
 
 class TestVersion:
     BEFORE = {"epochs": 100, "hidden_size": 64, "window": 16, "ensemble_size": 3}  # noqa: RUF012

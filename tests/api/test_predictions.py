@@ -1,5 +1,6 @@
 """Predictions over HTTP: by battery and by samples, alone and in batches, and the audit trail."""
 
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import pytest
 
 from batteries.features import FEATURE_NAMES
 from batteries.matfiles.reader import read
+from store.session import reading
+from store.tables import Prediction
 
 CYCLE = {"voltage": [3.5, 3.6, 3.7, 3.8], "current": [1.0, 1.0, 1.0, 1.0], "temperature": [25.0, 25.5, 26.0, 26.5]}
 
@@ -51,7 +54,7 @@ class TestByBattery:
         ready.serving.champion = "2"
         assert ask(ready, battery_id=1).json()["model_id"] == second.id
         assert ask(ready, battery_id=1, model_id=1).json()["model_id"] == 1
-        assert [call[0]["model_version"] for call in ready.serving.calls] == [None, "1"]
+        assert [call[0]["model_version"] for call in ready.serving.calls] == ["2", "1"]
 
     def test_of_what_is_not_there_is_404(self, ready: Any) -> None:
         assert ask(ready, battery_id=99).json()["error"]["message"] == "Battery with ID 99 not found"
@@ -179,9 +182,20 @@ class TestBatch:
             ready.serving.answer({"model_version": "1", "x": []}),
         ]
         monkeypatch.setattr(ready.serving, "answer", lambda _: answers.pop(0))
-        results = self.batch(ready, [{"algorithm": "bilstm", "battery_id": 1}] * 2).json()["results"]
+        asked = [{"algorithm": "bilstm", "battery_id": 1, "cycle_index": index} for index in (3, 4)]
+        results = self.batch(ready, asked).json()["results"]
         assert results[0]["error"]["message"] == "no cycle"
         assert results[1]["result"]["soh"] == 0.87
+
+    def test_while_serving_is_away_keeps_what_is_known_and_is_503_where_nothing_is(self, ready: Any) -> None:
+        known = {"algorithm": "bilstm", "battery_id": 1, "model_id": 1}
+        assert ask(ready, **known).status_code == 200
+        ready.serving.away = True
+        new = known | {"cycle_index": 5}
+        kept, failed = self.batch(ready, [known, new]).json()["results"]
+        assert kept["cached"] is True
+        assert failed["error"]["code"] == "SERVICE_UNAVAILABLE"
+        assert self.batch(ready, [new, new]).status_code == 503
 
 
 class TestAuditTrail:
@@ -191,3 +205,161 @@ class TestAuditTrail:
         page = ready.http.get("/api/v1/predictions").json()
         assert page["items"] == answers[::-1]
         assert page["meta"]["total"] == 2
+        assert ready.http.get("/api/v1/predictions/2").json() == answers[1]
+        assert ready.http.get("/api/v1/predictions/3").status_code == 404
+
+    def test_says_who_asked_of_what_and_how_long_it_took(self, ready: Any) -> None:
+        made = ask(ready, battery_id=1).json()
+        assert made["user_id"] == ready.http.get("/api/v1/auth/me").json()["id"]
+        assert made["cycle_index"] == 12
+        assert 0 < made["latency_ms"] < 60_000
+        again, other = ask(ready, battery_id=1).json(), ask(ready, battery_id=1, cycle_index=11).json()
+        assert made["input_hash"] == again["input_hash"] != other["input_hash"]
+
+    def test_is_filtered_by_battery_model_and_time(self, ready: Any) -> None:
+        ready.add_model(mlflow_version="2")
+        made = [ask(ready, battery_id=1, model_id=model).json() for model in (1, 2)] + [
+            ask(ready, cycle_data=CYCLE, model_id=2).json()
+        ]
+
+        def ids(**query: Any) -> list[int]:
+            answer = ready.http.get("/api/v1/predictions", params=query)
+            assert answer.status_code == 200, answer.text
+            return [item["id"] for item in answer.json()["items"]]
+
+        assert ids() == [3, 2, 1]
+        assert ids(battery_id=1) == [2, 1]
+        assert ids(model_id=2) == [3, 2]
+        assert ids(battery_id=1, model_id=2) == [2]
+        row_times = [audit_time(number) for number in (1, 2, 3)]
+        assert row_times[0] < row_times[1] < row_times[2]
+        second = row_times[1]
+        assert ids(since=second.isoformat()) == [3, 2]
+        assert ids(until=second.isoformat()) == [1]
+        tokyo = second.astimezone(timezone(timedelta(hours=9)))
+        assert ids(since=tokyo.isoformat(), until=row_times[2].isoformat()) == [2]
+        assert [item["id"] for item in made] == [1, 2, 3]
+
+    @pytest.mark.parametrize("moment", ["2026-01-01T00:00:00", "yesterday", "0001-01-01T00:00:00+14:00"])
+    def test_of_a_time_without_its_zone_or_beyond_the_calendar_is_422(self, ready: Any, moment: str) -> None:
+        answer = ready.http.get("/api/v1/predictions", params={"since": moment})
+        assert answer.status_code == 422
+        assert answer.json()["error"]["details"][0]["field"] == "since"
+
+
+def audit_time(prediction_id: int) -> datetime:
+    with reading() as session:
+        return session.get_one(Prediction, prediction_id).created_at
+
+
+class TestCache:
+    def test_answers_the_same_question_without_asking_again(self, ready: Any) -> None:
+        first, second = ask(ready, battery_id=1).json(), ask(ready, battery_id=1).json()
+        assert (first["cached"], second["cached"]) == (False, True)
+        assert first["result"] == second["result"]
+        assert (first["id"], second["id"]) == (1, 2)
+        assert len(ready.serving.calls) == 1
+
+    def test_knows_a_changed_battery_and_another_model_from_what_was_kept(self, ready: Any) -> None:
+        ready.add_model(mlflow_version="2")
+        ask(ready, battery_id=1)
+        assert ask(ready, battery_id=1, model_id=2).json()["cached"] is False
+        assert ask(ready, battery_id=1, model_id=1).json()["cached"] is True
+        assert ready.http.patch("/api/v1/batteries/1", json={"chemistry": "NMC"}).status_code == 200
+        assert ask(ready, battery_id=1).json()["cached"] is False
+        assert ready.http.delete("/api/v1/batteries/1").status_code == 204
+        assert ask(ready, battery_id=1).status_code == 404
+
+    def test_is_of_no_use_to_a_new_champion(self, ready: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("api.serving.FRESH_S", 0)
+        monkeypatch.setattr("api.serving.STALE_S", 0)
+        ready.add_model(mlflow_version="2")
+        assert ask(ready, battery_id=1).json()["model_id"] == 1
+        ready.serving.champion = "2"
+        changed = ask(ready, battery_id=1).json()
+        assert (changed["model_id"], changed["cached"]) == (2, False)
+        assert ask(ready, battery_id=1).json()["cached"] is True
+
+    def test_can_be_turned_off(self, make: Any, mat_file: Path) -> None:
+        platform = make(prediction_cache_s="0").sign_in()
+        platform.upload(mat_file)
+        platform.add_model()
+        assert [ask(platform, battery_id=1).json()["cached"] for _ in range(2)] == [False, False]
+        assert len(platform.serving.calls) == 2
+
+
+class TestAsOfACycle:
+    def test_shows_the_model_nothing_later(self, ready: Any) -> None:
+        answer = ask(ready, battery_id=1, cycle_index=5)
+        ((item,),) = ready.serving.calls
+        assert item["cycle_index"] == [1, 2, 3, 4, 5]
+        assert answer.json()["cycle_index"] == 5
+
+    def test_of_a_cycle_that_is_not_there_is_422(self, ready: Any) -> None:
+        answer = ask(ready, battery_id=1, cycle_index=13)
+        assert answer.status_code == 422
+        assert answer.json()["error"]["details"] == [{"field": "cycle_index", "issue": "Battery 1 has no cycle 13"}]
+        assert ask(ready, cycle_data=CYCLE, cycle_index=1).status_code == 422
+
+
+class TestForecast:
+    def test_goes_from_the_answer_to_the_end_of_life_and_is_kept(self, ready: Any) -> None:
+        made = ask(ready, battery_id=1, cycle_index=10, forecast=True).json()
+        told = made["result"]["forecast"]
+        assert (told["cycles_ahead"][0], told["cycles_ahead"][-1]) == (0, 121)  # RUL is 120.5
+        assert told["cycle_index"][0] == 10
+        assert told["soh"][0] == 0.87
+        assert told["soh"][-1] == pytest.approx(0.8, abs=0.001)
+        assert ready.http.get(f"/api/v1/predictions/{made['id']}").json()["result"]["forecast"] == told
+        assert ready.http.get("/api/v1/predictions").json()["items"][0]["result"]["forecast"] is None
+
+    def test_is_there_where_it_is_asked_for_alone(self, ready: Any) -> None:
+        assert ask(ready, battery_id=1).json()["result"]["forecast"] is None
+        told = ask(ready, cycle_data=CYCLE, forecast=True).json()["result"]["forecast"]
+        assert told["cycle_index"] is None
+        assert told["fade_per_cycle"] is None
+
+
+class TestExplain:
+    def test_passes_on_what_the_service_says_and_keeps_it(self, ready: Any) -> None:
+        plain = ask(ready, battery_id=1).json()
+        made = ask(ready, battery_id=1, explain=True).json()
+        assert [call[0]["explain"] for call in ready.serving.calls] == [False, True]
+        assert plain["result"]["explanation"] is None
+        assert [moved["feature"] for moved in made["result"]["explanation"]] == ["cv_duration_h"]
+        kept = ready.http.get(f"/api/v1/predictions/{made['id']}").json()
+        assert kept["result"]["explanation"] == made["result"]["explanation"]
+
+
+class TestDoubts:
+    def warnings(self, platform: Any, **cycle: Any) -> list[str]:
+        answer = ask(platform, cycle_data=CYCLE | cycle)
+        assert answer.status_code == 200, answer.text
+        return [said for said in answer.json()["result"]["warnings"] if "is it in" in said]
+
+    def test_are_told_of_what_looks_like_another_unit(self, ready: Any) -> None:
+        assert self.warnings(ready) == []
+        for name, values, unit in (
+            ("voltage", [3500.0, 3600.0, 3700.0, 3800.0], "mV"),
+            ("current", [1100.0] * 4, "mA"),
+            ("temperature", [298.0] * 4, "in K"),
+        ):
+            (said,) = self.warnings(ready, **{name: values})
+            assert said.startswith(f"cycle_data.{name}")
+            assert unit in said
+
+    @pytest.mark.parametrize(("scale", "told"), [(1.0, []), (1000.0, ["ms"]), (1 / 3600, ["minutes or hours"])])
+    def test_are_told_of_time_in_another_unit(self, ready: Any, scale: float, told: list[str]) -> None:
+        time = [60.0 * scale * number for number in range(60)]  # an hour at 1 A of 1.1 Ah
+        cycle = {"voltage": [3.5 + 0.01 * n for n in range(60)], "current": [1.0] * 60, "temperature": None}
+        said = self.warnings(ready, **cycle, time=time, nominal_capacity=1.1)
+        assert len(said) == len(told)
+        assert all(unit in one for one, unit in zip(said, told, strict=True))
+
+    def test_two_samples_of_a_charge_are_enough_and_rest_is_told_to_be_none(self, ready: Any) -> None:
+        two = {"voltage": [3.5, 3.6], "current": [1.0, 1.0]}
+        assert ask(ready, cycle_data=two).status_code == 200
+        answer = ask(ready, cycle_data=two | {"current": [0.0, 0.0]})
+        assert answer.status_code == 422
+        assert answer.json()["error"]["details"][0]["field"] == "cycle_data"
+        assert "neither a charge nor" in answer.json()["error"]["details"][0]["issue"]
