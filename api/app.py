@@ -22,6 +22,7 @@ from api.authentication import BASE, Authentication
 from api.batteries import endpoints as batteries
 from api.batteries.kept_pages import KeptPages
 from api.bodies import BodyLimit
+from api.data_versions import endpoints as data_versions
 from api.documentation import DESCRIPTION
 from api.headers import SecurityHeaders
 from api.health import endpoints as health
@@ -47,7 +48,7 @@ log = logging.getLogger(__name__)
 LOGINS_AT_ONCE = 2  # 19 MiB each
 PAGES_AT_ONCE = 2  # 100 cycles are some 10 MB of JSON
 UPLOADS_AT_ONCE = 2  # parsed in a process each; the others wait, received
-NOUNS = (health, auth, batteries, training_jobs, sockets, models, predictions)
+NOUNS = (health, auth, batteries, data_versions, training_jobs, sockets, models, predictions)
 
 Client = Callable[[str, float], httpx.AsyncClient]
 
