@@ -91,6 +91,16 @@ class TestIntegration:
         assert capacity(longer) == capacity(cycle)
         assert scalars(longer)["charge_capacity_ah"] == pytest.approx(2.0)
 
+    @pytest.mark.parametrize(("offset_a", "drawn_ah"), [(-0.015, 2.0), (-0.1, 4.78)])
+    def test_a_small_share_of_the_load_is_rest_and_a_larger_one_is_not(self, make_cycle, offset_a, drawn_ah):
+        # the rest after 1 A for two hours goes on for 100,000 s: 27.8 h
+        cycle = make_cycle()
+        rest_s = cycle.time_s[-1] + np.arange(60.0, 100001.0, 60.0)
+        more = {"voltage_v": 3.5, "current_a": offset_a, "temperature_c": 25.0}
+        columns = {name: np.append(getattr(cycle, name), np.full(rest_s.size, value)) for name, value in more.items()}
+        longer = replace(cycle, time_s=np.append(cycle.time_s, rest_s), **columns)
+        assert scalars(longer)["energy_wh"] / 3.43 == pytest.approx(drawn_ah, rel=0.02)
+
     def test_samples_without_a_current_are_bridged(self, make_cycle):
         cycle = make_cycle()
         current = cycle.current_a.copy()

@@ -99,14 +99,15 @@ class TestValues:
         assert named(paused)["charge_throughput"] == pytest.approx(118 / 120)
         assert named(paused)["charge_duration_h"] == pytest.approx(12.0)
 
-    def test_a_load_of_the_cycler_before_the_charge_is_not_the_discharge(self, make_cycle):
+    @pytest.mark.parametrize("samples", [1, 2, 3])
+    def test_a_load_of_the_cycler_before_the_charge_is_not_the_discharge(self, make_cycle, samples):
         cycle = make_cycle()
         current = cycle.current_a.copy()
-        current[1] = -3.4
+        current[1 : 1 + samples] = -3.4
         pulsed = named(replace(cycle, current_a=current))
         assert pulsed["load_v_100"] == pytest.approx(3.8)
-        # the charge is whole but for the two of 120 minutes beside the pulse
-        assert pulsed["charge_throughput"] == pytest.approx(118 / 120)
+        # the charge is whole but for the minutes in the pulse and beside it
+        assert pulsed["charge_throughput"] == pytest.approx((119 - samples) / 120)
 
     def test_a_single_voltage_far_off_does_not_move_the_limit(self, make_cycle):
         cycle = make_cycle()
