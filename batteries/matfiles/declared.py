@@ -12,6 +12,7 @@ import numpy as np
 from batteries.matfiles.assembling import cycles_of, gaps
 from batteries.matfiles.entries import Entry, Floats, Record, Source, date_of, entry, joined_entries, read_columns
 from batteries.matfiles.errors import NoCycles
+from batteries.matfiles.evidence import gained
 from batteries.matfiles.facts import facts, nominal_capacity_ah
 from batteries.matfiles.findings import Findings
 from batteries.matfiles.layout import Layout, numbered
@@ -240,8 +241,19 @@ def _entry(
             values["current_a"] = current_from(values, which)
         elif declaration.positive_on == "discharge" and "current_a" in values:
             values["current_a"] = -values["current_a"]
-        read.append(entry({**values, **beside}, kind=kind, started=started))
+        read.append(_moved(entry({**values, **beside}, kind=kind, started=started), which))
     return joined_entries(read)
+
+
+def _moved(part: Entry, which: str | None) -> Entry:
+    """A part of a cycle with what its counter of charge moved by."""
+    counter = part.counters.get("charge_ah")
+    if counter is not None and which is not None:
+        name = "charged_ah" if which == "charge" else "discharged_ah"
+        moved = gained(counter, np.ones(counter.size, dtype=bool))
+        if np.isfinite(moved):
+            part.scalars.setdefault(name, moved)
+    return part
 
 
 def _repair_clock(

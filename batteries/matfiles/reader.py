@@ -81,6 +81,8 @@ def known_layouts() -> tuple[Layout, ...]:
 
 
 def _recording(variables: Struct, cell: int | None) -> Recording:
+    """One cell by the first layout that recognises the file and finds cycles in it."""
+    reasons: list[str] = []
     for layout in known_layouts():
         cells = layout.cells(variables)
         if cells:
@@ -88,8 +90,9 @@ def _recording(variables: Struct, cell: int | None) -> Recording:
                 with np.errstate(all="ignore"):  # a damaged file may hold any bits as numbers
                     return _finite(layout.read(variables, _chosen(cells, cell)))
             except NoCycles as reason:
-                raise NoCycles(f"{reason} {_found(variables)} {_layouts()}") from None
-    raise NoCycles(f"no battery cycles found. {_found(variables)} {_layouts()}")
+                reasons.append(str(reason))
+    why = reasons[0] if reasons else "no battery cycles found."
+    raise NoCycles(f"{why} {_found(variables)} {_layouts()}")
 
 
 def _finite(recording: Recording) -> Recording:

@@ -107,7 +107,7 @@ def _numbered(fields: Record, path: str) -> list[tuple[Found, list[str]]]:
     groups: dict[str, list[tuple[int, str]]] = {}
     for name in fields:
         match = NUMBERED.fullmatch(name)
-        if match and re.search("cyc", match[1], re.IGNORECASE):
+        if match and re.search("^c$|cyc", match[1], re.IGNORECASE):
             groups.setdefault(match[1], []).append((int(match[2]), name))
     series: list[tuple[Found, list[str]]] = []
     for stem, members in groups.items():

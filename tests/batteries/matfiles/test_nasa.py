@@ -106,6 +106,13 @@ class TestCycles:
         assert len(recording) == 1
         assert any("without columns of one length: 1" in line for line in recording.report.left_out)
 
+    def test_operations_with_other_names_inside_are_read_as_a_generic_file(self, write_mat, tmp_path):
+        names = {"Voltage_measured": "V", "Current_measured": "I", "Time": "t_s"}
+        halves = [operation("charge", 0, 1.5), operation("discharge", 20, -2.0)] * 2
+        renamed = [half | {"data": {names.get(k, k): v for k, v in half["data"].items()}} for half in halves]
+        recording = read(write_mat(tmp_path / "x.mat", cell(*renamed)))
+        assert (recording.layout, len(recording)) == ("generic", 2)
+
     def test_operations_without_a_discharge_are_no_cycles(self, write_mat, tmp_path):
         path = write_mat(tmp_path / "x.mat", cell(operation("charge", 0, 1.5), IMPEDANCE))
         with pytest.raises(NoCycles, match="no discharge"):

@@ -24,6 +24,8 @@ class TestRead:
         # 740 mAh in an hour, both ways
         assert recording.cycles[0].current_a == pytest.approx(np.repeat([0.74, -0.74], 101), rel=1e-4)
         assert discharge_capacities_ah(recording) == pytest.approx([0.74, 0.73, 0.60], rel=1e-3)
+        assert [cycle.recorded_capacity_ah for cycle in recording.cycles] == pytest.approx([0.74, 0.73, 0.60])
+        assert [cycle.recorded_charge_ah for cycle in recording.cycles] == pytest.approx([0.74, 0.73, 0.60])
         assert recording.report.current_sign == "derived from charge"
         assert any("dq/dt" in line for line in recording.report.notes)
         assert recording.report.columns["time_s"].unit == "days"
