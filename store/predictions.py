@@ -45,7 +45,7 @@ def listing(
 
 def of_model(session: Session, model_id: int, since: datetime) -> Sequence[Row[Any]]:
     """What monitoring looks at of a model's predictions since then, oldest first."""
-    names = ("created_at", "battery_id", "position", "cycle_index", "result", "inputs", "feature_version")
+    names = ("created_at", "battery_id", "position", "cycle_index", "result", "inputs", "feature_version", "input_hash")
     columns = [getattr(Prediction, name) for name in names]
     query = select(*columns).where(Prediction.model_id == model_id, Prediction.created_at >= since)
     return session.execute(query.order_by(Prediction.id)).all()

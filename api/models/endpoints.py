@@ -7,8 +7,8 @@ from fastapi import APIRouter, Depends, Query
 from fastapi.responses import StreamingResponse
 
 from api.documentation import bearer_scheme, errors
-from api.models import service
-from api.models.schemas import RegisteredModel
+from api.models import monitoring, service
+from api.models.schemas import Monitoring, RegisteredModel
 from api.pagination import Page, Paging, paging
 from api.responses import Identifier
 from api.state import State, state_of
@@ -53,6 +53,17 @@ async def download_model(model_id: Identifier, state: Annotated[State, Depends(s
         media_type="application/octet-stream",
         headers={"Content-Disposition": f'attachment; filename="{name}"', "Content-Length": str(model.file_size)},
     )
+
+
+@router.get("/{model_id}/monitoring", responses=errors(404))
+def monitor_model(
+    model_id: Identifier,
+    state: Annotated[State, Depends(state_of)],
+    weeks: Annotated[int, Query(ge=1, le=104, description="Weeks back, this one included.")] = 12,
+) -> Monitoring:
+    """What became of the model's predictions, by week: error, coverage of the intervals, drift of what it is asked."""
+    with reading() as session:
+        return monitoring.monitoring(session, service.get(session, model_id), state.settings.data, weeks)
 
 
 @router.delete("/{model_id}", status_code=204, responses=errors(404, 409))

@@ -1,5 +1,6 @@
 """What is said of models."""
 
+from datetime import date
 from typing import Any
 
 from pydantic import ConfigDict, Field
@@ -39,3 +40,44 @@ class RegisteredModel(Schema):
     run_id: str = Field(validation_alias="mlflow_run_id", description="Its run in MLflow.")
     registered_version: str = Field(validation_alias="mlflow_version", description="Its version in MLflow's registry.")
     data_version: str | None = Field(description="The version of the data set that it learned from.")
+
+
+class Errors(Schema):
+    """Predictions beside what was measured."""
+
+    compared: int = Field(description="Predictions of which the truth is known.", examples=[40])
+    mean_absolute_error: float
+    root_mean_square_error: float
+    bias: float = Field(description="Mean of predicted less measured.")
+    coverage_90: float | None = Field(description="Share of the truths that lay in the 90 % interval.", examples=[0.9])
+
+
+class Drift(Schema):
+    """How far the features asked about are from those learned from: population stability index."""
+
+    inputs: int = Field(description="Questions compared.")
+    psi_mean: float
+    psi_max: float
+    worst: dict[str, float] = Field(description="The features that moved most.", examples=[{"cv_duration_h": 0.31}])
+
+
+class Week(Schema):
+    """One week of a model's predictions."""
+
+    week: str = Field(examples=["2025-W02"])
+    begins: date = Field(description="Its Monday, UTC.")
+    predictions: int = Field(description="Different questions answered.", examples=[42])
+    soh: Errors | None = Field(description="Null while no truth is known.")
+    rul: Errors | None = Field(description="Cycles; of cells that reached their end of life later. Null while unknown.")
+    mean_confidence: float = Field(examples=[0.9])
+    drift: Drift | None = Field(description="Null for fewer than 20 questions, or when the training data is gone.")
+
+
+class Monitoring(Schema):
+    """What became of a model's predictions, by week."""
+
+    model_id: int
+    algorithm: Algorithm
+    version: str
+    trained_on_cycles: int = Field(description="Training cycles that drift is measured against.")
+    weeks: list[Week] = Field(description="Newest first; weeks without predictions are left out.")
