@@ -16,13 +16,14 @@ from batteries.matfiles.evidence import gained
 from batteries.matfiles.facts import facts, nominal_capacity_ah
 from batteries.matfiles.findings import Findings
 from batteries.matfiles.layout import Layout, numbered
-from batteries.matfiles.places import Place, cells_at, records_at
+from batteries.matfiles.places import ROOT, Place, cells_at, records_at
 from batteries.matfiles.tree import Node, Numbers, Struct, text
 from batteries.matfiles.units import unit
 from batteries.recordings import Recording
 
 SYMBOLS = {"time_s": "s", "voltage_v": "V", "current_a": "A", "temperature_c": "°C", "resistance_ohm": "Ω"}
 DERIVED = "derived from charge"
+LONGEST_NAME = 200
 SLOWEST_C_RATE, FASTEST_C_RATE = 0.02, 20.0
 
 
@@ -112,13 +113,22 @@ def _listed(columns: Column | tuple[Column, ...]) -> tuple[Column, ...]:
 def _names(declaration: Declaration, places: Sequence[Place]) -> tuple[str, ...]:
     """Names of the cells: as the file names them where that tells them apart, else by their places."""
     said = [
-        ", ".join(filter(None, (text(place.fields.get(name)) for name in declaration.cell_names))) for place in places
+        ", ".join(filter(None, (_name(place.fields.get(name)) for name in declaration.cell_names))) for place in places
     ]
     unique = len(set(said)) == len(said) and all(said)
     return tuple(
         name if unique else f"{place.path}: {name}" if name else place.path
         for name, place in zip(said, places, strict=True)
     )
+
+
+def _name(node: Node | None) -> str | None:
+    """A text, also where it was stored as the codes of its letters."""
+    if isinstance(node, Numbers) and 1 < node.size <= LONGEST_NAME:
+        codes = node.read()
+        readable = bool(((codes >= ord(" ")) & (codes <= ord("~")) & (codes == np.floor(codes))).all())
+        return "".join(chr(int(code)) for code in codes).strip() or None if readable else None
+    return text(node)
 
 
 def _read(declaration: Declaration, variables: Struct, cell: int) -> Recording:
@@ -146,7 +156,7 @@ def _read(declaration: Declaration, variables: Struct, cell: int) -> Recording:
     return Recording(
         cycles=tuple(cycles),
         layout=declaration.name,
-        cell=name,
+        cell=None if name == ROOT else name,
         nominal_capacity_ah=nominal,
         manufacturer=said.get("manufacturer", declaration.manufacturer),
         chemistry=said.get("chemistry", declaration.chemistry),

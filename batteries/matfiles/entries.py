@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batteries.matfiles.layout import Samples
-from batteries.matfiles.tree import Node, Numbers, numbers
+from batteries.matfiles.tree import Cells, Node, Numbers, Text, numbers
 from batteries.matfiles.units import Unit, converted
 from batteries.recordings import SAMPLE_COLUMNS
 
@@ -53,7 +53,22 @@ def read_columns(record: Record, sources: Mapping[str, Source]) -> dict[str, Flo
         node = record.get(source.name)
         if isinstance(node, Numbers) and node.size and node.is_vector:
             found[column] = converted(node.read(), source.unit)
+        elif column == "time_s" and isinstance(node, Cells):
+            found[column] = moments(node)
     return found
+
+
+def moments(cells: Cells) -> Floats:
+    """Seconds out of dates ('2022-09-16 10:00:00') or of times ('01:02:03.5'); empty where it is neither."""
+    texts = [node.value.strip().replace("/", "-") if isinstance(node, Text) else "" for node in cells.items]
+    try:
+        if all("-" in text for text in texts):
+            return np.array(texts, dtype="datetime64[ms]").astype(np.float64) / 1000.0
+        parts = np.array([[float(part) for part in text.split(":")] for text in texts]).reshape(len(texts), 3)
+    except (ValueError, OverflowError):
+        return NOTHING
+    seconds: Floats = parts @ np.array([3600.0, 60.0, 1.0])
+    return seconds
 
 
 def entry(values: Mapping[str, Floats], *, kind: str | None = None, started: datetime | None = None) -> Entry:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from batteries.matfiles.entries import Floats, Record
 from batteries.matfiles.tree import Cells, Node, Numbers, Struct
 
+ROOT = "variables"  # the path of a cell that the file itself is
 DEPTH = 2
 LOOKED_AT = 3  # elements of a struct array; where none of them is a cell, none is
 
@@ -23,7 +24,7 @@ def cells_at(variables: Struct, is_cell: Callable[[Record], bool]) -> Iterator[P
     """The structs in a file that are cells; the file itself may be one."""
     root = variables.element(0)
     if is_cell(root):
-        yield Place("variables", root)
+        yield Place(ROOT, root)
         return
     yield from _below(root, "", is_cell, 1)
 

@@ -152,6 +152,12 @@ class TestBatch:
             read(path)
         assert caught.value.cells == ("batch(1): same, 1C", "batch(2): same, 1C", "batch(3): same, 1C")
 
+    def test_names_stored_as_codes_of_letters_are_read(self, write_mat, tmp_path, formats):
+        codes = np.array([ord(letter) for letter in "EL1508"], dtype=np.uint16)
+        with pytest.raises(SeveralCells) as caught:
+            read(write_mat(tmp_path / "x.mat", batch(formats, barcode=codes)))
+        assert caught.value.cells[1] == "EL1508, 4.0C(80%)-3.6C"
+
     def test_level_5_and_v73_give_the_same_recording(self, writers, tmp_path, formats):
         one, other = (read(write(tmp_path / f"{kind}.mat", batch(formats)), 1) for kind, write in writers.items())
         assert one == other

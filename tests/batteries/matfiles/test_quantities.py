@@ -86,6 +86,29 @@ class TestClocks:
         recording = read(write_mat(tmp_path / "x.mat", {"cycles": [record] * 2}))
         assert recording.cycles[0].time_s == pytest.approx(cycle.time_s, abs=1e-3)
 
+    @pytest.mark.parametrize(
+        "texts",
+        [
+            lambda seconds: tuple(
+                str(np.datetime64("2022-09-16T10:00:00") + int(s)).replace("T", " ") for s in seconds
+            ),
+            lambda seconds: tuple(
+                f"{int(s) // 3600:02d}:{int(s) % 3600 // 60:02d}:{int(s) % 60:02d}.000" for s in seconds
+            ),
+        ],
+    )
+    def test_dates_and_times_as_texts_become_seconds(self, write_mat, tmp_path, formats, texts):
+        cycle = formats.cycle(1.0, 1.0, 2.0)
+        record = {"V": cycle.voltage_v, "I": cycle.current_a, "time": texts(cycle.time_s)}
+        recording = read(write_mat(tmp_path / "x.mat", {"cycles": [record] * 2}))
+        assert recording.cycles[0].time_s == pytest.approx(cycle.time_s)
+
+    def test_texts_that_are_no_times_leave_the_time_unknown(self, write_mat, tmp_path, formats):
+        cycle = formats.cycle(1.0, 1.0, 2.0)
+        record = {"V": cycle.voltage_v, "I": cycle.current_a, "time": ("soon",) * 202}
+        recording = read(write_mat(tmp_path / "x.mat", {"cycles": [record] * 2}))
+        assert np.isnan(recording.cycles[0].time_s).all()
+
     def test_seconds_since_1970_count_from_the_first_sample(self, write_mat, tmp_path, formats):
         variables, cycle = records(formats, charge_a=1.0, load_a=2.0, capacity=1.0)
         variables["cycles"] = [record | {"t": record["t"] + 1.6e9} for record in variables["cycles"]]
