@@ -9,6 +9,7 @@ the tag itself. An array is an element of elements: flags, dimensions, name, the
 
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from math import prod
 from pathlib import Path
@@ -25,6 +26,7 @@ from batteries.matfiles.tree import Cells, Floats, Lazy, Node, Numbers, Other, S
 HEADER_BYTES = 128
 TAG_BYTES = 8
 PIECE_BYTES = 256 * 1024  # of compressed data at a time: the file is never in memory as a whole
+PEEK_BYTES = 1024  # of a compressed variable, for the tag inside
 MI_MATRIX, MI_COMPRESSED = 14, 15
 NUMBER_TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8", 16: "u1"}
 CODINGS = {16: "utf-8", 17: "utf-16", 18: "utf-32"}
@@ -33,6 +35,7 @@ MX_NUMBERS = range(6, 16)
 OTHER_CLASSES = {MX_OBJECT: "object", MX_SPARSE: "sparse matrix", 16: "function handle", 17: "object"}
 COMPLEX_FLAG = 0x0800
 LONGEST_TEXT = 4096
+NO_END = "the MAT-file is damaged: a compressed variable has no end"
 OUTSIDE = "the MAT-file is damaged: an element lies outside its variable"
 # Words of nearly every array inside a struct or cell: its tag, flags, two dimensions, no name.
 USUAL_START = (MI_MATRIX, 6, 8, 5, 8, 1, 0)
@@ -61,65 +64,79 @@ def read_level5(path: Path) -> Struct:
 
 
 def _contents(file: IO[bytes], size: int, order: str) -> Iterator[bytes | bytearray]:
-    """The one array of each variable with its tag, inflated."""
-    left = MAX_DECLARED_BYTES
+    """The one array of each variable with its tag, inflated. What all of them declare is summed before."""
+    places = _places(file, size, order)
+    declared = sum(place[2] for place in places)
+    if declared > MAX_DECLARED_BYTES:
+        limit = MAX_DECLARED_BYTES / 1e6
+        raise UnreadableFile(f"the file declares {declared / 1e6:.0f} MB of arrays; at most {limit:.0f} MB are read")
+    for kind, at, inflated, length in places:
+        file.seek(at)
+        if kind == MI_COMPRESSED:
+            file.seek(at + TAG_BYTES)
+            yield _inflate(file, length, inflated)
+        else:
+            yield file.read(inflated)
+
+
+def _places(file: IO[bytes], size: int, order: str) -> list[tuple[int, int, int, int]]:
+    """Of each variable its kind, where its tag lies, how many bytes it declares, and how many it has in the file."""
+    places: list[tuple[int, int, int, int]] = []
     at = HEADER_BYTES
     while at + TAG_BYTES <= size:
         file.seek(at)
-        tag = file.read(TAG_BYTES)
-        kind, length = struct.unpack(f"{order}II", tag)
+        head = file.read(PEEK_BYTES)
+        kind, length = struct.unpack_from(f"{order}II", head)
         if at + TAG_BYTES + length > size:
             raise UnreadableFile("the MAT-file is damaged: it ends inside a variable")
+        declared = length
         if kind == MI_COMPRESSED:
-            inflated = _inflate(file, length, left, order)
-            left -= len(inflated)
-            yield inflated
-        else:
-            yield tag + file.read(length)
+            with _said_of_the_file():
+                tag = isal_zlib.decompressobj().decompress(head[TAG_BYTES : TAG_BYTES + length], TAG_BYTES)
+            if len(tag) < TAG_BYTES:
+                raise UnreadableFile(NO_END)
+            declared = struct.unpack(f"{order}II", tag)[1]
+        places.append((kind, at, TAG_BYTES + declared, length))
         at += TAG_BYTES + length
     if at != size:
         raise UnreadableFile("the MAT-file is damaged: it ends inside a tag")
+    return places
 
 
-def _inflate(file: IO[bytes], length: int, at_most: int, order: str) -> bytearray:
-    """The inflated bytes of a variable, which is not begun where its tag declares more than `at_most` bytes.
+def _inflate(file: IO[bytes], length: int, declared: int) -> bytearray:
+    """The variable of `declared` bytes whose compressed `length` bytes come next in the file.
 
     Raises:
-        UnreadableFile: damaged, or more than `at_most` bytes.
+        UnreadableFile: damaged, or not of that length.
     """
     stream = isal_zlib.decompressobj()
-    try:
-        piece = file.read(min(PIECE_BYTES, length))
-        tag = stream.decompress(piece, TAG_BYTES)
-        if len(tag) < TAG_BYTES:
-            raise UnreadableFile("the MAT-file is damaged: a compressed variable has no end")
-        declared = TAG_BYTES + struct.unpack(f"{order}II", tag)[1]
-        if declared > at_most:
-            raise UnreadableFile(
-                f"the file's arrays need more than the {MAX_DECLARED_BYTES / 1e6:.0f} MB that are read"
-            )
-        inflated = bytearray(declared)
-        inflated[:TAG_BYTES] = tag
-        at, left, piece = TAG_BYTES, length - len(piece), stream.unconsumed_tail
+    inflated = bytearray(declared)
+    at = 0
+    with _said_of_the_file():
         while not stream.eof:
+            piece = file.read(min(PIECE_BYTES, length))
+            length -= len(piece)
             got = stream.decompress(piece, declared - at + 1)
-            if not (got or piece or left):
-                break
             if at + len(got) > declared:
                 raise UnreadableFile("the MAT-file is damaged: a compressed variable holds more than it declares")
+            if not (got or piece):
+                raise UnreadableFile(NO_END)
             inflated[at : at + len(got)] = got
             at += len(got)
-            piece = file.read(min(PIECE_BYTES, left))
-            left -= len(piece)
+    if at < declared:
+        raise UnreadableFile("the MAT-file is damaged: a compressed variable holds less than it declares")
+    return inflated
+
+
+@contextmanager
+def _said_of_the_file() -> Iterator[None]:
+    """Errors of inflating as errors of the file."""
+    try:
+        yield
     except isal_zlib.IsalError as error:  # type: ignore[misc]  # its stub has a variable there
         raise UnreadableFile(f"the MAT-file is damaged: {error}") from error
     except MemoryError:
         raise UnreadableFile("the file needs more memory than parsing may use") from None
-    if not stream.eof:
-        raise UnreadableFile("the MAT-file is damaged: a compressed variable has no end")
-    if at < declared:
-        raise UnreadableFile("the MAT-file is damaged: a compressed variable holds less than it declares")
-    return inflated
 
 
 class _Variable:
@@ -132,7 +149,6 @@ class _Variable:
         self._usual = struct.Struct(f"{order}8I2i2I").unpack_from
         self._dtypes = {kind: np.dtype(order + name) for kind, name in NUMBER_TYPES.items()}
         self._names: dict[bytes, tuple[str, ...]] = {}
-        self._walked = 0
 
     def element(self, at: int) -> Element:
         """The element whose tag begins at a place.
@@ -212,8 +228,7 @@ class _Variable:
 
     def _arrays(self, at: int, end: int, count: int) -> list[int]:
         """Where so many arrays begin that lie one after the other inside another, which ends at `end`."""
-        self._walked += count
-        if self._walked > MAX_OBJECTS:
+        if count > MAX_OBJECTS:
             raise UnreadableFile(f"the file holds more than {MAX_OBJECTS} arrays")
         places, pair, content = [], self._pair, self._content
         end = min(end, len(content))
@@ -225,7 +240,7 @@ class _Variable:
             at += TAG_BYTES if kind > 0xFFFF else TAG_BYTES + length + -length % 8
         return places
 
-    def _struct(self, at: int, end: int, count: int, depth: int) -> Struct:
+    def _struct(self, at: int, end: int, count: int, depth: int) -> Struct | Other:
         """A struct array: field names of one fixed length, then all fields of its first element, of its second, …."""
         width = self.element(at)
         spelled = self.element(width[3])
@@ -233,6 +248,8 @@ class _Variable:
         names = self._names.get(raw)
         if names is None:
             names = self._names[raw] = self._field_names(width, spelled)
+        if not names:
+            return Other("struct without fields")
         values = self._arrays(spelled[3], end, count * len(names))
         node = partial(self.node, depth=depth + 1)
         columns = {name: Lazy(values[at :: len(names)], node) for at, name in enumerate(names)}
