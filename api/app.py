@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from functools import cache
+from functools import cache, partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -41,7 +41,7 @@ from api.tracing import Failures, Tracing
 from api.training_jobs import endpoints as training_jobs
 from api.training_jobs import sockets
 from api.training_jobs.feed import Feed
-from store import sweeping
+from store import refreshing, sweeping
 from store.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -133,9 +133,17 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         for http in state.clients:
             await stack.enter_async_context(http)
-        for task in (state.outbox.run, state.feed.run):
+        for task in (state.outbox.run, state.feed.run, partial(refresh, state)):
             await stack.enter_async_context(background(task))
         yield
+
+
+async def refresh(state: State) -> None:
+    """Compute what an earlier release made of the batteries again, one after the other, while the API serves."""
+    for battery_id in await run_sync(refreshing.stale_batteries):
+        if await run_sync(refreshing.refresh, battery_id, limiter=state.parsing):
+            state.outbox.nudge()
+    await asyncio.Event().wait()  # until the API ends
 
 
 @asynccontextmanager

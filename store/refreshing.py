@@ -29,23 +29,29 @@ LOCK_NAME = "refreshing.lock"
 
 
 def refresh_stale() -> list[str]:
-    """Bring every battery in ``data/`` to this version of the features. Returns a line for each thing done.
+    """Bring every battery in ``data/`` to this version of the features. Returns a line for each thing done."""
+    done = [refresh(battery_id) for battery_id in stale_batteries()]
+    return [line for line in done if line is not None]
 
-    Each is computed in the limited process. Several callers wait for each other, and nothing is done twice. A battery
+
+def refresh(battery_id: int) -> str | None:
+    """Bring one battery to this version of the features, unless it is; a line that says so when something was done.
+
+    It is computed in the limited process. Several callers wait for each other, and nothing is done twice. A battery
     whose samples cannot be read stays as it was, which the log says: it must not keep the others from going on.
     """
-    done = []
     with files.locked(get_settings().var / LOCK_NAME, exclusive=True):
-        for battery_id in stale_batteries():
-            try:
-                refresh_features(battery_id)
-            except LookupError:
-                log.info("Battery %s was deleted before its features were computed again", battery_id)
-            except (MatFileError, FileNotFoundError) as error:
-                log.warning("The features of battery %s cannot be computed again: %s", battery_id, error)
-            else:
-                done.append(f"computed the features of battery {battery_id} again")
-    return done
+        if battery_id not in stale_batteries():
+            return None
+        try:
+            refresh_features(battery_id)
+        except LookupError:
+            log.info("Battery %s was deleted before its features were computed again", battery_id)
+        except (MatFileError, FileNotFoundError) as error:
+            log.warning("The features of battery %s cannot be computed again: %s", battery_id, error)
+        else:
+            return f"computed the features of battery {battery_id} again"
+    return None
 
 
 def stale_batteries() -> list[int]:

@@ -11,10 +11,14 @@ from store import files
 from store.changes import settle
 from store.session import reading
 from store.settings import get_settings
-from store.tables import Battery
+from store.tables import Battery, DataVersion
 
 log = logging.getLogger(__name__)
 
+LOST = (
+    "The database knows no battery and no data version, but data/ was versioned: its files are left alone. "
+    "Bring the database back, or its rows with `battery data pull` and `battery data checkout`"
+)
 NUMBERED = re.compile(r"(\d+)\.(mat|parquet|json)")
 
 
@@ -28,6 +32,10 @@ def sweep() -> list[str]:
     with files.still(settings.var):
         with reading() as session:
             battery_ids = list(session.scalars(select(Battery.id).order_by(Battery.id)))
+            version = session.scalar(select(DataVersion.id).limit(1))
+        if not battery_ids and version is None and (settings.home / "data.dvc").is_file():
+            log.error(LOST)
+            return done
         done += [f"removed orphan {name}" for name in remove_orphans(settings.data, set(battery_ids))]
         done += settle(battery_ids)
     for line in done:

@@ -5,6 +5,7 @@ import sys
 import threading
 
 import pytest
+from sqlalchemy import delete
 
 from store import batteries, changes, files, histories, recordings, sweeping
 from store.changes import delete_battery, update_battery
@@ -201,6 +202,15 @@ class TestSweep:
         note.write_text("mine")
         assert sweeping.sweep() == []
         assert note.exists()
+
+    def test_leaves_the_files_alone_where_the_database_was_lost(self, home, upload, tree, caplog):
+        upload()
+        with transaction() as session:
+            session.execute(delete(Battery))
+        (home.home / "data.dvc").write_text("outs: []\n")
+        assert sweeping.sweep() == []
+        assert len(tree(home.data)) == 3
+        assert "battery data pull" in caplog.text
 
     def test_says_loudly_what_it_cannot_repair(self, home, upload, caplog):
         upload()
