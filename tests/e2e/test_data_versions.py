@@ -87,18 +87,21 @@ class TestAnUpload:
         assert not (restored(without, "after") / name).exists()
 
 
-class TestSevenUploadsAtOnce:
-    def test_are_all_versioned(self, api, make_cell, row, listed, eventually):
-        paths = [make_cell(f"together-{number}.mat", 6 + number) for number in range(7)]
+class TestTwentyUploadsAtOnce:
+    def test_are_all_versioned_also_while_others_version_and_push(self, stack, api, make_cell, row, listed, eventually):
+        paths = [make_cell(f"together-{number}.mat", 6 + number % 7) for number in range(20)]
 
         def upload(path: Path) -> dict:
             return type(api)(api.root, api.token).upload(path)
 
-        with ThreadPoolExecutor(7) as clients:
+        with ThreadPoolExecutor(24) as clients:
+            pushes = [clients.submit(stack.run, "data", "push") for _ in range(3)]
             made = list(clients.map(upload, paths))
-        assert [battery["total_cycles"] for battery in made] == [6 + number for number in range(7)]
+        for push in pushes:
+            assert push.result().returncode == 0, push.result().stderr
+        assert [battery["total_cycles"] for battery in made] == [6 + number % 7 for number in range(20)]
         names = {f"raw/{battery['id']}.mat" for battery in made}
-        eventually(lambda: names <= set(listed()), within=VERSIONED_WITHIN_S, what="all seven in a data version")
+        eventually(lambda: names <= set(listed()), within=VERSIONED_WITHIN_S, what="all twenty in a data version")
         for battery, path in zip(made, paths, strict=True):
             digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
             assert listed()[f"raw/{battery['id']}.mat"] == digest
@@ -107,6 +110,38 @@ class TestSevenUploadsAtOnce:
             within=20,
             what="every battery stamped with its version",
         )
+        assert "LockError" not in (stack.home / "var" / "log" / "battery.log").read_text(errors="replace")
+
+
+class TestCheckout:
+    def test_while_the_platform_runs_brings_a_deleted_battery_back_and_takes_it_away_again(
+        self, stack, api, make_cell, eventually
+    ):
+        def current() -> dict | None:
+            return next((version for version in api.get("/data-versions")["items"] if version["current"]), None)
+
+        def settled() -> dict | None:
+            version = current()
+            return version if version and version["pushed_at"] else None
+
+        made = api.upload(make_cell("comes-back.mat", 9), chemistry="LFP")
+        with_it = eventually(settled, within=VERSIONED_WITHIN_S, what="the upload in a data version")
+        cycles = api.get(f"/batteries/{made['id']}/cycles", page_size=9)["items"]
+        assert api("DELETE", f"/batteries/{made['id']}").status_code == 204
+        without = eventually(settled, within=VERSIONED_WITHIN_S, what="the removal in a data version")
+        assert without["id"] != with_it["id"]
+        done = stack.run("data", "checkout", str(with_it["id"]))
+        assert done.returncode == 0, done.stderr
+        back = api.get(f"/batteries/{made['id']}")
+        assert {key: back[key] for key in made if key in back} == made
+        again = api.get(f"/batteries/{made['id']}/cycles", page_size=9)["items"]
+        assert [cycle | {"id": None} for cycle in again] == [cycle | {"id": None} for cycle in cycles]
+        assert current()["id"] == with_it["id"]
+        done = stack.run("data", "checkout", without["hash"])
+        assert done.returncode == 0, done.stderr
+        assert api("GET", f"/batteries/{made['id']}").status_code == 404
+        verified = stack.run("data", "verify")
+        assert verified.returncode == 0, verified.stdout + verified.stderr
 
 
 class TestATrainedModel:
