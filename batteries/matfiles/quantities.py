@@ -25,7 +25,7 @@ NAMES = {"s": "s", "min": "minutes", "h": "hours", "ms": "ms", "days": "days"}
 
 C_RATE_AGREES = 0.02
 LARGEST_CELL_A = 500.0
-LARGEST_MV_CELL_A = 20.0  # where the voltage is in mV, so will the current be
+LARGEST_MV_CELL_A = 100.0  # where the voltage is in mV, a larger current will be in mA
 LARGEST_CELL_AH = 500.0
 LARGEST_C_RATE = 100.0
 PLAUSIBLE = (0.15, 1.5)  # charge of a cycle / nominal capacity
@@ -148,6 +148,8 @@ def _by_capacity(
         findings.read_in("current_a", "C", why)
         return chosen[0], Unit("C", nominal_ah), chosen[2]
     _tell(chosen, options, "the recorded capacity then is the integral of the current", findings)
+    if nominal_ah is None and chosen[1].factor == 1.0 and not options.said[1] and not options.said[2]:
+        findings.assumed.append("current and capacity may as well be in mA and mAh: nothing in the file tells")
     return chosen
 
 
