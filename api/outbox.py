@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 from anyio.to_thread import run_sync
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.errors import ServiceUnavailable
@@ -147,7 +147,9 @@ def unversioned_state() -> str | None:
             return None
         newest = session.scalar(select(Battery.updated_at).order_by(Battery.updated_at.desc()).limit(1))
         ids = session.scalars(select(Battery.id).where(Battery.data_version_id.is_(None))).all()
-        return f"{newest and newest.isoformat()}-{len(ids)}-{max(ids, default=0)}"
+        count = session.scalar(select(func.count()).select_from(Battery))
+        version = data_versions.newest(session)  # a deletion is told from an earlier one by what it is behind
+        return f"{newest and newest.isoformat()}-{count}-{len(ids)}-{max(ids, default=0)}-{version and version.id}"
 
 
 def recent_removals() -> set[int]:

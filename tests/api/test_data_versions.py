@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from api.outbox import unversioned_state
 from store import data_versions
 from store.session import transaction
 from store.tables import Battery, utc_now
@@ -73,3 +74,23 @@ class TestRead:
 
     def test_needs_a_token(self, anonymous: Any) -> None:
         assert anonymous.http.get("/api/v1/data-versions").status_code == 401
+
+
+class TestOutbox:
+    def test_a_deletion_asks_for_a_version_though_another_deletion_did_a_moment_ago(
+        self, platform: Any, mat_file: Any
+    ) -> None:
+        """Prefect is asked with a key, and starts nothing twice for one key."""
+        kept = platform.upload(mat_file)["id"]
+        names = set()
+        for number in (1, 2):
+            gone = platform.upload(mat_file)["id"]
+            with transaction() as session:
+                version = data_versions.record(session, f"{number:032x}.dir", 2, 1000)
+                version.pushed_at = utc_now()
+                for battery_id in (kept, gone):
+                    session.get_one(Battery, battery_id).data_version_id = version.id
+            assert unversioned_state() is None
+            assert platform.http.delete(f"/api/v1/batteries/{gone}").status_code == 204
+            names.add(unversioned_state())
+        assert len(names) == 2
