@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from batteries.matfiles.units import UNITS, Unit
 
@@ -50,6 +51,7 @@ class Name:
     side: str | None = None  # 'charge' or 'discharge'; None: of the whole cycle
 
 
+@lru_cache(maxsize=4096)  # asked for every field of every cycle
 def understand(name: str) -> Name | None:
     """The column that a name stands for; None for names of anything else.
 

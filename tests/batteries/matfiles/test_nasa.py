@@ -76,6 +76,35 @@ class TestCycles:
         assert recording.cycles[0].time_s.tolist() == [0, 100, 200, 300, 300, 400, 500, 600]
         assert any("dates overlap" in line for line in recording.report.notes)
 
+    def test_dates_of_integers_are_dates_too(self, write_mat, tmp_path):
+        variables = cell(operation("charge", 0, 1.5), operation("discharge", 10, -2.0))
+        for one in variables["B9999"]["cycle"]:
+            one["time"] = np.floor(one["time"]).astype(np.uint16)
+        recording = read(write_mat(tmp_path / "x.mat", variables))
+        assert recording.cycles[0].time_s.tolist() == [0, 100, 200, 300, 600, 700, 800, 900]
+
+    def test_records_of_three_samples_and_of_one_are_cycles(self, write_mat, tmp_path):
+        variables = cell(operation("discharge", 0, -2.0, n=3), operation("discharge", 10, -2.0, n=1))
+        recording = read(write_mat(tmp_path / "x.mat", variables))
+        assert [len(cycle) for cycle in recording.cycles] == [3, 1]
+
+    def test_a_charge_to_8_volts_is_kept_as_it_was_measured(self, write_mat, tmp_path):
+        spike = np.array([3.0, 8.39, 4.0, 4.1])
+        variables = cell(operation("charge", 0, 1.5, Voltage_measured=spike), operation("discharge", 10, -2.0))
+        assert read(write_mat(tmp_path / "x.mat", variables)).cycles[0].voltage_v.max() == 8.39
+
+    def test_a_sign_that_the_types_contradict_is_turned(self, write_mat, tmp_path):
+        variables = cell(operation("charge", 0, -1.5), operation("discharge", 10, 2.0))
+        recording = read(write_mat(tmp_path / "x.mat", variables))
+        assert recording.cycles[0].current_a.tolist() == [1.5] * 4 + [-2.0] * 4
+        assert recording.report.current_sign == "positive on discharge"
+
+    def test_sizes_alone_get_the_direction_of_their_types(self, write_mat, tmp_path):
+        variables = cell(operation("charge", 0, 1.5), operation("discharge", 10, 2.0))
+        recording = read(write_mat(tmp_path / "x.mat", variables))
+        assert recording.cycles[0].current_a.tolist() == [1.5] * 4 + [-2.0] * 4
+        assert recording.report.current_sign == "unsigned"
+
     def test_empty_and_zero_capacities_are_unknown_and_nan_samples_stay(self, write_mat, tmp_path):
         gap = np.array([4.0, np.nan, 3.8, 3.7])
         variables = cell(
