@@ -44,7 +44,11 @@ def refuse_home(home: Path) -> None:
 
 def refuse_busy_ports(parts: Sequence[Part]) -> None:
     """Raise StartFailed for the first port that cannot be had, saying why."""
+    taken: dict[int, Part] = {}
     for part in parts:
+        if part.port is not None and (other := taken.setdefault(part.port, part)) is not part:
+            both = f"{other.port_setting} ({other.title}) and {part.port_setting} ({part.title})"
+            raise StartFailed(f"{both} are both {part.port}: set one of them to another port")
         if part.port is None or (obstacle := processes.obstacle(part.host, part.port)) is None:
             continue
         port = f"port {part.port} ({part.title})"

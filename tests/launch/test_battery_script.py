@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from launch import cli
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 COREUTILS = ("sh", "dirname", "readlink", "cat", "cksum")
 # `-m pip install` notes the call, waits as long as `slow` says, and fails where `broken` lies.
@@ -153,6 +155,23 @@ class TestInstallation:
         assert second.returncode == 0
         assert "waiting for another installation" in second.stderr
         assert len(installations(root)) == 1
+
+
+class TestHelp:
+    @pytest.mark.parametrize("asked", [[], ["-h"], ["--help"]])
+    def test_before_the_installation_it_is_there_at_once_and_installs_nothing(self, root, asked):
+        answer = run(root, *asked)
+        assert answer.returncode == 0
+        assert installations(root) == []
+        listed = {line.split()[0] for line in answer.stdout.splitlines() if line.startswith("  ")}
+        commands = {command.name or command.callback.__name__ for command in cli.app.registered_commands}
+        groups = {group.name for group in cli.app.registered_groups}
+        assert listed >= {"demo", "up", "users", "data", "test"}
+        assert listed - {"test"} <= commands | groups
+
+    def test_afterwards_the_command_line_answers(self, root):
+        run(root, "status")
+        assert run(root, "--help").stdout.splitlines()[-2:] == ["launch", "--help"]
 
 
 class TestCommandLine:

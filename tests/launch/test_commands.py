@@ -89,6 +89,14 @@ class TestRefusedStarts:
         assert "BATTERY_MLFLOW_PORT" in answer.stderr
         assert len(answer.stderr.splitlines()) == 1
 
+    def test_one_port_for_two_parts_names_both_settings(self, battery, environment):
+        port = environment["BATTERY_MLFLOW_PORT"]
+        answer = battery("up", BATTERY_API_PORT=port)
+        assert answer.returncode == 1
+        assert answer.stderr.startswith("battery: BATTERY_MLFLOW_PORT (MLflow) and BATTERY_API_PORT (API) are both")
+        assert port in answer.stderr
+        assert len(answer.stderr.splitlines()) == 1
+
     def test_a_foreign_address_is_not_called_a_busy_port(self, battery):
         answer = battery("up", BATTERY_HOST="192.0.2.1")  # reserved for documentation, so nobody's
         assert answer.returncode == 1
