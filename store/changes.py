@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from batteries.cycles import SCALARS
 from batteries.features import FEATURE_VERSION
 from store import files
-from store.cycle_rows import cycle_rows, incomplete
+from store.cycle_rows import CycleRows, cycle_rows
 from store.descriptions import Description, read, to_json
 from store.parser import Parsed, RunningParser
 from store.session import reading, transaction
@@ -64,7 +64,7 @@ def attempt(seen: Battery, changes: dict[str, Any], *, recomputes: bool, given: 
             parquet, parsed = recompute(seen, given, folder)
             new = Recomputed(parquet, cycle_rows(parquet, parsed.nominal_capacity, settings.end_of_life))
             source = {"nominal_capacity_source": parsed.nominal_capacity_source}
-            columns["import_report"] = seen.import_report | source | incomplete(new.rows)
+            columns["import_report"] = seen.import_report | source | new.rows.incomplete()
             columns |= {"nominal_capacity": parsed.nominal_capacity, "feature_version": FEATURE_VERSION}
         try:
             return write_change(seen, columns, folder, new)
@@ -79,7 +79,7 @@ class Recomputed:
     """A battery's cycles, computed again: the file, and the rows that follow it."""
 
     parquet: Path
-    rows: list[dict[str, Any]]
+    rows: CycleRows
 
 
 def write_change(seen: Battery, columns: dict[str, Any], folder: Path, new: Recomputed | None) -> Battery | None:
@@ -160,7 +160,7 @@ def recompute(battery: Battery, given_nominal: float | None, folder: Path) -> tu
     return target, parsed
 
 
-def rewrite_cycles(session: Session, battery_id: int, rows: list[dict[str, Any]]) -> None:
+def rewrite_cycles(session: Session, battery_id: int, rows: CycleRows) -> None:
     """What is computed of each cycle, as ``cycle_rows`` gives it; the rows keep their ids."""
     table = CycleRow.__table__
     statement = (
@@ -168,8 +168,9 @@ def rewrite_cycles(session: Session, battery_id: int, rows: list[dict[str, Any]]
         .where(table.c.battery_id == battery_id, table.c.position == bindparam("at"))
         .values({name: bindparam(f"new_{name}") for name in COMPUTED})
     )
-    values = [{"at": row["position"], **{f"new_{name}": row[name] for name in COMPUTED}} for row in rows]
-    session.connection().execute(statement, values)
+    for part in rows.parts():
+        values = [{"at": row["position"], **{f"new_{name}": row[name] for name in COMPUTED}} for row in part]
+        session.connection().execute(statement, values)
 
 
 def replace_files(data: Path, battery: Battery, folder: Path, parquet: Path | None) -> None:

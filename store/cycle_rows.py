@@ -1,5 +1,7 @@
 """The scalars of a battery's cycles, computed from its Parquet file."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,24 +11,34 @@ from numpy.typing import NDArray
 from batteries import labels
 from store import recordings
 
+AT_ONCE = 500  # rows as Python objects: a long life's would be megabytes that the process keeps
 MOST_NAMED = 20  # incomplete cycles; the others are counted
 
 
-def cycle_rows(parquet: Path, nominal_capacity_ah: float | None, end_of_life: float) -> list[dict[str, Any]]:
-    """Columns of ``CycleRow`` but the battery's id, one a cycle; None where unknown."""
+@dataclass(frozen=True, eq=False)
+class CycleRows:
+    """Columns of ``CycleRow`` (N,) but ids: ``position``, ``cycle_index``, and floats that are NaN where unknown."""
+
+    columns: dict[str, NDArray[Any]]
+
+    def parts(self) -> Iterator[list[dict[str, Any]]]:
+        """Rows as databases take them, None where unknown, some at a time."""
+        for start in range(0, len(self.columns["position"]), AT_ONCE):
+            part = {name: recordings.or_none(values[start : start + AT_ONCE]) for name, values in self.columns.items()}
+            part["complete"] = [value if value is None else bool(value) for value in part["complete"]]
+            yield [dict(zip(part, row, strict=True)) for row in zip(*part.values(), strict=True)]
+
+    def incomplete(self) -> dict[str, Any]:
+        """What a battery's ``import_report`` says of cycles whose discharge is not a whole one."""
+        numbers = self.columns["cycle_index"][self.columns["complete"] == 0].tolist()
+        return {"incomplete_cycles": len(numbers), "incomplete": numbers[:MOST_NAMED]}
+
+
+def cycle_rows(parquet: Path, nominal_capacity_ah: float | None, end_of_life: float) -> CycleRows:
+    """The rows of a Parquet file's cycles."""
     found = recordings.scalars(parquet)
-    index = found.pop("cycle_index")
-    soh, rul = health(found["capacity_ah"], index, nominal_capacity_ah, end_of_life)
-    columns = {name: recordings.or_none(values) for name, values in (found | {"soh": soh, "rul": rul}).items()}
-    columns["complete"] = [value if value is None else bool(value) for value in columns["complete"]]
-    columns |= {"position": list(range(len(index))), "cycle_index": index.tolist()}
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-
-
-def incomplete(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """What a battery's ``import_report`` says of cycles whose discharge is not a whole one."""
-    numbers = [row["cycle_index"] for row in rows if row["complete"] is False]
-    return {"incomplete_cycles": len(numbers), "incomplete": numbers[:MOST_NAMED]}
+    soh, rul = health(found["capacity_ah"], found["cycle_index"], nominal_capacity_ah, end_of_life)
+    return CycleRows({"position": np.arange(len(soh)), **found, "soh": soh, "rul": rul})
 
 
 def health(

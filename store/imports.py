@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from batteries.features import FEATURE_VERSION
 from store import batteries, files
-from store.cycle_rows import cycle_rows, incomplete
+from store.cycle_rows import CycleRows, cycle_rows
 from store.descriptions import Description, found_text, shown_name, to_json
 from store.parser import Parsed, RunningParser, get_ready
 from store.session import transaction, wait_for_turn
@@ -61,7 +61,7 @@ def import_upload(
             chemistry=said.chemistry or found_text(parsed.chemistry),
             total_cycles=parsed.total_cycles,
             feature_version=FEATURE_VERSION,
-            import_report=report_of(parsed) | incomplete(rows),
+            import_report=report_of(parsed) | rows.incomplete(),
             created_at=(now := utc_now()),
             updated_at=now,
         )
@@ -92,7 +92,7 @@ def report_of(parsed: Parsed) -> dict[str, Any]:
     }
 
 
-def insert_battery(battery: Battery, rows: list[dict[str, Any]], sources: dict[str, Path]) -> None:
+def insert_battery(battery: Battery, rows: CycleRows, sources: dict[str, Path]) -> None:
     """Insert the rows, move the files into place, commit. What fails leaves neither."""
     settings = get_settings()
     with files.changing(settings.var):
@@ -122,6 +122,7 @@ def share_bytes(session: Session, battery: Battery, raw: Path) -> None:
             return
 
 
-def insert_cycles(session: Session, battery_id: int, rows: list[dict[str, Any]]) -> None:
+def insert_cycles(session: Session, battery_id: int, rows: CycleRows) -> None:
     """Rows of a battery's cycles."""
-    session.execute(insert(CycleRow), [{"battery_id": battery_id, **row} for row in rows])
+    for part in rows.parts():
+        session.execute(insert(CycleRow), [{"battery_id": battery_id, **row} for row in part])

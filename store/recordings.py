@@ -39,7 +39,7 @@ ROWS_OF_PAGE = 20  # rows of a group: a page of cycles is one small read
 LARGEST_GROUP = 1_000_000  # samples of an array
 NUMPY_TYPES = {"int32": np.int32, "float": np.float32, "double": np.float64}
 MOST_GROUPS = 100  # the footer grows with them
-KEPT_FOOTERS = 3  # some 4 MB each of 5,000 cycles
+KEPT_FOOTERS = 2  # some 5 MB each of 5,000 cycles
 
 
 class StaleFeatures(Exception):

@@ -28,6 +28,7 @@ KEPT_AS = {
 SCALARS = tuple(KEPT_AS)
 WHOLE_NUMBERS = ("id", "battery_id", "cycle_index")
 FIELDS = (*SCALARS, *ARRAYS)
+OF_THE_CONTRACT = ("id", "battery_id", "cycle_index", "soh", "rul", "capacity")
 
 
 @dataclass(frozen=True)

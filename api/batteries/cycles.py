@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, CursorResult
 
 from api.batteries import tables
-from api.batteries.columns import SCALARS, WHOLE_NUMBERS, Selection
+from api.batteries.columns import OF_THE_CONTRACT, SCALARS, WHOLE_NUMBERS, Selection
 from api.batteries.formats import Format
 from api.conditional import entity_tag
 from api.errors import no_such
@@ -23,6 +23,7 @@ from store.session import selecting
 
 PAGE = Selection(SCALARS, recordings.SHOWN)
 TABLE = Selection(SCALARS, recordings.ARRAYS)
+LINES = Selection(OF_THE_CONTRACT, recordings.ARRAYS)  # CSV says the scalars again with every sample
 SUMMARY = Selection(SCALARS[2:], ())
 FOUND_BY = ("position", "id")  # read beside what is asked for
 ROWS_AT_ONCE = 2000

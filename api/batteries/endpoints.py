@@ -11,7 +11,7 @@ from api.batteries import cycles, reading_back, service, uploads
 from api.batteries.columns import SCALARS
 from api.batteries.cycles import Asked
 from api.batteries.downloads import download
-from api.batteries.formats import JSON
+from api.batteries.formats import CSV, JSON
 from api.batteries.reading_back import Written, written
 from api.batteries.schemas import BatteryAnswer, BatteryChanges, CycleAnswer, Summary, UploadFields
 from api.documentation import bearer_scheme, errors
@@ -115,11 +115,9 @@ async def list_cycles(
     sample. `time` is among their columns, and in JSON when `fields` names it.
     """
     if written.kind is JSON:
-        asked = Asked(
-            battery_id, written.selection(cycles.PAGE), JSON, pages or Paging(page=1, page_size=20), cycle_index
-        )
-    else:
-        asked = Asked(battery_id, written.selection(cycles.TABLE), written.kind, pages, cycle_index)
+        pages = pages or Paging(page=1, page_size=20)
+    default = {JSON: cycles.PAGE, CSV: cycles.LINES}.get(written.kind, cycles.TABLE)
+    asked = Asked(battery_id, written.selection(default), written.kind, pages, cycle_index)
     return await reading_back.answer(request, asked, state)
 
 

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from threading import Lock
 
-MOST_BYTES = 8 * 1024 * 1024
+MOST_BYTES = 4 * 1024 * 1024
 
 
 class KeptPages:

@@ -162,7 +162,7 @@ class TestTables:
     @pytest.mark.parametrize("name", ["arrow", "arrow-file", "parquet", "csv"])
     def test_of_a_cycle_that_is_not_there_are_empty(self, stored: Any, name: str) -> None:
         answer = stored.get(CYCLES, params={"format": name, "cycle_index": 700})
-        assert list(frame(answer).columns) == list(FIELDS)
+        assert {"id", "cycle_index", "soh", "time", "voltage"} < set(frame(answer).columns)
         assert frame(answer).empty
         assert answer.headers["X-Total-Count"] == "0"
         one = stored.get(CYCLES, params={"format": name, "cycle_index": 7})
