@@ -8,6 +8,7 @@ from batteries.statistics import Phase, moments
 NEAR_TOP_V = 0.3
 PHASE_STEP_V = 0.01  # the constant-voltage phase begins this close to the limit
 BAND_EDGES_V = (NEAR_TOP_V, 0.2, 0.1, 0.05, PHASE_STEP_V)  # below the limit
+OPEN_BELOW_TOP_V = 0.45
 TOP_SHARE = 0.98  # of the samples lie below the limit: single ones can be far off
 FALL_FROM, FALL_TO = 0.8, 0.2  # of the constant current
 FALLEN = 0.9
@@ -17,8 +18,11 @@ MIN_SAMPLES = 5
 Values = dict[str, Floats]
 
 
-def charge_features(charge: Phase, nominal_capacity_ah: float) -> Values:
-    """Features (N,) by name, of the charges of N segments. Pauses in them take no charge."""
+def charge_features(charge: Phase, nominal_capacity_ah: float, resistance_ohm: Floats) -> Values:
+    """Features (N,) by name, of the charges of N segments. Pauses in them take no charge.
+
+    `resistance_ohm` (N,) is that of the cells, from which the voltage that they would rest at is estimated.
+    """
     charge = charge.where((charge.sizes >= MIN_SAMPLES)[charge.owner])
     place = np.arange(charge.at.size)
     top = _tops(charge)
@@ -26,11 +30,12 @@ def charge_features(charge: Phase, nominal_capacity_ah: float) -> Values:
     rate = _mean_current_a(charge.where(place < np.maximum(limit, charge.starts + 1)[charge.owner]))
     taken = charge.charge_ah / nominal_capacity_ah
     hours = (charge.time_s - charge.first(charge.time_s)[charge.owner]) / SECONDS_PER_HOUR
+    open_v = charge.voltage_v - charge.current_a * resistance_ohm[charge.owner]
     values = {
         "charge_c_rate": rate / nominal_capacity_ah,
         "charge_start_v": charge.first(charge.voltage_v),
-        "charge_duration_h": charge.last(hours),
         "charge_throughput": charge.last(taken),
+        "charge_open_throughput": charge.last(taken) - charge.crossing(open_v, top - OPEN_BELOW_TOP_V, taken),
         "charge_temperature_mean_c": charge.mean(charge.temperature_c, charge.weights),
         "charge_temperature_rise_c": charge.max(charge.temperature_c) - charge.first(charge.temperature_c),
         "cc_duration_h": _to_limit(charge, top, hours),

@@ -29,8 +29,8 @@ FEATURE_VERSION = 2  # of the features' meaning, and of the scalars' (`batteries
 CHARGE_FEATURES = (
     "charge_c_rate",  # mean current before the limit / nominal, 1/h
     "charge_start_v",  # first voltage of the charge, V
-    "charge_duration_h",
     "charge_throughput",  # charge taken / nominal
+    "charge_open_throughput",  # charge taken from an open-circuit voltage 0.45 V below the limit to the end / nominal
     "charge_end_throughput",  # charge taken from 0.3 V below the limit to the end / nominal
     "charge_temperature_mean_c",
     "charge_temperature_rise_c",
@@ -82,10 +82,11 @@ FEATURE_NAMES: tuple[str, ...] = (
 SCALE_FLOORS: dict[str, float] = {
     **dict.fromkeys(("charge_c_rate", "load_c_rate"), 0.1),
     **dict.fromkeys(("charge_start_v", "load_rest_v", "cc_slope_v"), 0.2),
-    **dict.fromkeys(("charge_duration_h", "cc_duration_h", "cv_duration_h"), 0.5),
+    **dict.fromkeys(("cc_duration_h", "cv_duration_h"), 0.5),
     **dict.fromkeys(("charge_throughput", "charge_end_throughput", "cc_throughput", "cv_throughput"), 0.05),
     **dict.fromkeys(("charge_temperature_mean_c", "load_temperature_start_c"), 10.0),
     "charge_temperature_rise_c": 5.0,
+    "charge_open_throughput": 0.02,
     **dict.fromkeys(("cc_band_30_20", "cc_band_20_10", "cc_band_10_05", "cc_band_05_01"), 0.02),
     "cc_below_top_mean_v": 0.05,
     "cc_below_top_std_v": 0.02,
@@ -133,8 +134,8 @@ def _features(segments: Segments, nominal: float) -> Floats:
         largest = segments.max(np.where(charging, np.abs(segments.current_a), 0.0))
         charging &= segments.current_a > segments.spread(CHARGING_SHARE * largest)
     charge = phase(segments, np.flatnonzero(charging), most=CHARGE_SAMPLES)
-    values = charge_features(charge, nominal)
-    values |= discharge_features(segments, starts, charge.last(charge.time_s), nominal)
+    values = discharge_features(segments, starts, charge.last(charge.time_s), nominal)
+    values |= charge_features(charge, nominal, values["load_resistance_v"] / nominal)
     return np.column_stack([values[name] for name in FEATURE_NAMES])
 
 
