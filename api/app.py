@@ -48,6 +48,16 @@ log = logging.getLogger(__name__)
 LOGINS_AT_ONCE = 2  # 19 MiB each
 PAGES_AT_ONCE = 2  # 100 cycles are some 10 MB of JSON
 UPLOADS_AT_ONCE = 2  # parsed in a process each; the others wait, received
+EXPOSED = [  # what pages of other origins may read of an answer
+    "X-Request-ID",
+    "Retry-After",
+    "Content-Disposition",
+    "Content-Range",
+    "Accept-Ranges",
+    "ETag",
+    "Link",
+    "X-Total-Count",
+]
 NOUNS = (health, auth, batteries, data_versions, training_jobs, sockets, models, predictions)
 
 Client = Callable[[str, float], httpx.AsyncClient]
@@ -91,9 +101,9 @@ def create_app(settings: Settings, client: Client = http_client) -> FastAPI:
             CORSMiddleware,
             allow_origins=settings.allowed_origins,
             allow_credentials="*" not in settings.allowed_origins,  # the cookie that opens sockets
-            allow_methods=["GET", "POST", "PATCH", "DELETE"],
-            allow_headers=["Authorization", "Content-Type"],
-            expose_headers=["X-Request-ID", "Retry-After", "Content-Disposition"],
+            allow_methods=["GET", "HEAD", "POST", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "If-None-Match", "If-Range", "Range"],
+            expose_headers=EXPOSED,
         )
     app.add_middleware(SecurityHeaders)
     app.add_middleware(Tracing)
