@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Select, delete, select
+from sqlalchemy import Select, delete, func, select
 from sqlalchemy.orm import Session
 
 from store.tables import Job, JobEvent, utc_now
@@ -16,6 +16,7 @@ from store.tables import Job, JobEvent, utc_now
 EventType = Literal["progress", "log", "complete", "error"]
 FINAL = frozenset({"succeeded", "failed", "stopped"})
 LIVE = ("queued", "running")
+MOSTLY = "succeeded"  # how most jobs end: counted by what the others leave
 
 
 def create(
@@ -47,10 +48,28 @@ def get(session: Session, job_id: int) -> Job | None:
     return session.get(Job, job_id)
 
 
-def listing(status: str | None = None) -> Select[Any]:
-    """Query of jobs, newest first; of one status, when given."""
-    query = select(Job).order_by(Job.id.desc())
-    return query if status is None else query.where(Job.status == status)
+def count(session: Session, status: str | None = None) -> int:
+    """How many jobs there are; of one status, when given."""
+    every = select(func.count()).select_from(Job)  # what SQLite knows without looking at each row
+    if status is None:
+        return session.scalar(every) or 0
+    if status == MOSTLY:
+        others = session.scalar(every.where(Job.status.in_((FINAL | {*LIVE}) - {MOSTLY}))) or 0
+        return (session.scalar(every) or 0) - others
+    return session.scalar(every.where(Job.status == status)) or 0
+
+
+def page(session: Session, offset: int, limit: int, total: int, status: str | None = None) -> list[Job]:
+    """``limit`` jobs after the newest ``offset`` of ``total``; old ones are sought from the old end."""
+    from_the_end = offset > total // 2
+    query = select(Job.id) if status is None else select(Job.id).where(Job.status == status)
+    if from_the_end:
+        limit = max(0, min(limit, total - offset))
+        query = query.order_by(Job.id).offset(total - offset - limit if limit else 0).limit(limit)
+    else:
+        query = query.order_by(Job.id.desc()).offset(offset).limit(limit)
+    ids = list(session.scalars(query))  # no row is read to be skipped
+    return list(session.scalars(select(Job).where(Job.id.in_(ids)).order_by(Job.id.desc()))) if ids else []
 
 
 def append_event(session: Session, job_id: int, type: EventType, payload: dict[str, Any]) -> int:  # noqa: A002

@@ -62,7 +62,8 @@ def get(session: Session, job_id: int) -> Job:
 
 def page(session: Session, paging: Paging, status: str | None) -> tuple[list[Job], Meta]:
     """Jobs, newest first."""
-    return page_of(session, jobs.listing(status), paging)
+    total = jobs.count(session, status)
+    return jobs.page(session, paging.offset, paging.page_size, total, status), paging.meta(total)
 
 
 def stop(session: Session, job_id: int) -> Job:

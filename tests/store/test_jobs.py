@@ -58,6 +58,34 @@ class TestCreate:
         assert (job.model_name, job.started_at, job.finished_at, job.last_seq) == ("mine", None, None, 0)
 
 
+class TestCount:
+    def test_by_status(self):
+        ids = [create() for _ in range(5)]
+        for job_id in ids[:2]:
+            complete(job_id)
+        append(ids[2], "progress", current_epoch=1)
+        with transaction() as session:
+            jobs.request_stop(session, ids[3])
+        with reading() as session:
+            found = {status: jobs.count(session, status) for status in (*sorted(jobs.FINAL), *jobs.LIVE)}
+            assert jobs.count(session) == 5
+        assert found == {"failed": 0, "stopped": 1, "succeeded": 2, "queued": 1, "running": 1}
+
+
+class TestPage:
+    @pytest.mark.parametrize("offset", range(9))
+    def test_is_the_same_from_either_end(self, offset):
+        newest_first = [create() for _ in range(7)][::-1]
+        create()
+        with transaction() as session:
+            jobs.request_stop(session, newest_first[0] + 1)
+        with reading() as session:
+            total = jobs.count(session, "queued")
+            found = [job.id for job in jobs.page(session, offset, 2, total, "queued")]
+        assert total == 7
+        assert found == newest_first[offset : offset + 2]
+
+
 class TestAppendEvent:
     def test_numbers_count_from_one_within_each_job(self):
         first, second = create(), create()
@@ -232,8 +260,9 @@ class TestListing:
         ids = [create() for _ in range(3)]
         complete(ids[1])
         with reading() as session:
-            assert [job.id for job in session.scalars(jobs.listing())] == ids[::-1]
-            assert [job.id for job in session.scalars(jobs.listing("succeeded"))] == [ids[1]]
+            assert [job.id for job in jobs.page(session, 0, 20, jobs.count(session))] == ids[::-1]
+            succeeded = jobs.page(session, 0, 20, jobs.count(session, "succeeded"), "succeeded")
+            assert [job.id for job in succeeded] == [ids[1]]
 
 
 class TestOutbox:
