@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from launch.data_cli import data
+from launch.jobs_cli import jobs, train
 
 ABOUT = """Battery Life Analysis Platform: upload cycling data of cells, train models of their health, ask how
 long they will last.
@@ -26,6 +27,8 @@ app = typer.Typer(
 )
 users = typer.Typer(help="Accounts that may use the API.", no_args_is_help=True)
 app.add_typer(users, name="users")
+app.add_typer(jobs, name="jobs")
+app.command()(train)
 app.add_typer(data, name="data")
 
 

@@ -48,13 +48,17 @@ class PlatformClient:
         files = {"file": (name, file, "application/octet-stream")}
         return self.call("POST", "/batteries", files=files, timeout=UPLOAD_WITHIN_S)
 
-    def follow(self, job_id: int) -> Iterator[dict[str, Any]]:
-        """Messages of a training job until its last one; a broken connection is made again. Raises CallFailed."""
+    def follow(self, job_id: int, after: int | None = None) -> Iterator[dict[str, Any]]:
+        """Messages of a training job until its last one; a broken connection goes on where it broke.
+
+        ``after``: also those that came after this ``seq``, 0 for all. Raises CallFailed.
+        """
         tries = 0
         while tries < RECONNECTIONS:
             try:
-                for message in self.messages(job_id):
+                for message in self.messages(job_id, after):
                     tries = 0
+                    after = message.get("seq", after)
                     yield message
                     if message["type"] in {"complete", "error"}:
                         return
@@ -65,9 +69,10 @@ class PlatformClient:
             time.sleep(PAUSE_S * tries)
         raise CallFailed(f"WebSocket of job {job_id}: no connection after {RECONNECTIONS} tries")
 
-    def messages(self, job_id: int) -> Iterator[dict[str, Any]]:
+    def messages(self, job_id: int, after: int | None = None) -> Iterator[dict[str, Any]]:
         """Messages of one connection."""
-        address = f"{self.root.replace('http', 'ws', 1)}/api/v1/training-jobs/{job_id}/ws"
+        since = "" if after is None else f"?after={after}"
+        address = f"{self.root.replace('http', 'ws', 1)}/api/v1/training-jobs/{job_id}/ws{since}"
         headers = {"Authorization": self.http.headers["Authorization"]}
         with connect(address, additional_headers=headers, proxy=None, close_timeout=2) as socket:
             while True:

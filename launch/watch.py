@@ -1,0 +1,180 @@
+"""Training jobs in a terminal: submitted, followed live with their loss curve, stopped."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.prompt import Prompt
+from rich.table import Table
+from rich.text import Text
+
+from launch.accounts import DEMO_EMAIL, demo_password
+from launch.commands import INTERRUPTED, api_root, complain, say
+from launch.display import console
+from launch.loss_curve import curve
+from launch.platform_client import CallFailed, PlatformClient
+from store.settings import Settings, get_settings
+
+LINES = 6  # of the job's log below the curve
+PLAIN_LINES = 10  # of training where nothing can be drawn
+DRAWN_A_SECOND = 8
+
+
+@dataclass
+class View:
+    """What is known of a job, from its messages."""
+
+    job_id: int
+    state: dict[str, Any] = field(default_factory=dict)
+    train: list[float | None] = field(default_factory=list)
+    validation: list[float | None] = field(default_factory=list)
+    log: list[str] = field(default_factory=list)
+    last: dict[str, Any] | None = None  # the closing message
+
+    def take(self, message: Mapping[str, Any]) -> None:
+        """Learn from a message."""
+        if message["type"] == "progress":
+            self.state |= message
+            if "train_loss" in message:
+                self.train.append(message["train_loss"])
+                self.validation.append(message.get("val_loss"))
+        elif message["type"] == "log":
+            if message["level"] != "DEBUG" and not message["message"].startswith("Epoch "):
+                self.log.append(message["message"])
+        elif message["type"] in {"complete", "error"}:
+            self.last = dict(message)
+            self.state["status"] = message["status"]
+
+    def __rich__(self) -> RenderableType:
+        """The job as it stands."""
+        epoch, total = self.state.get("current_epoch", 0), self.state.get("total_epochs") or 1
+        head = Table.grid(padding=(0, 1))
+        head.add_row(
+            Text(f"job {self.job_id}", style="bold"),
+            Text(self.state.get("status", "…")),
+            ProgressBar(total=total, completed=epoch, width=30),
+            Text(f"{epoch}/{total}"),
+            Text(facts(self.state), style="dim"),
+        )
+        lines = Text("\n".join(self.log[-LINES:]), style="dim", no_wrap=True, overflow="ellipsis")
+        return Group(head, curve(self.train, self.validation, width=min(100, console.width)), lines)
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the job is over and has made a model."""
+        return self.last is not None and self.last["type"] == "complete"
+
+    @property
+    def end(self) -> str:
+        """How the job ended."""
+        if self.last is None:
+            return f"job {self.job_id} goes on"
+        if self.succeeded:
+            return f"job {self.job_id} succeeded: model {self.last['model_id']}"
+        return f"job {self.job_id} {self.last['status']}: {self.last['error_message']}"
+
+
+def facts(state: Mapping[str, Any]) -> str:
+    """Losses and the time left, as far as they are known."""
+    loss, best, left = (state.get(key) for key in ("current_loss", "best_val_loss", "eta_seconds"))
+    said = [] if loss is None else [f"loss {loss:.4g}"]
+    said += [] if best is None else [f"best validation {best:.4g}"]
+    said += [] if left is None or state.get("status") != "running" else [f"{left:.0f} s left"]
+    return ", ".join(said)
+
+
+@contextmanager
+def signed_in(url: str, user: str, *, password_stdin: bool) -> Iterator[PlatformClient]:
+    """A client of the platform. Raises CallFailed."""
+    settings = get_settings()
+    client = PlatformClient(url.rstrip("/") or api_root(settings))
+    with client.http:
+        client.sign_in(*account(settings, user, password_stdin=password_stdin))
+        yield client
+
+
+def account(settings: Settings, user: str, *, password_stdin: bool) -> tuple[str, str]:
+    """Address and password to sign in with; what is not known is asked for."""
+    has_demo = (settings.var / "demo_password").exists()
+    email = user or settings.admin_email or (DEMO_EMAIL if has_demo else Prompt.ask("User", console=console))
+    if password_stdin:
+        return email, sys.stdin.readline().rstrip("\r\n")
+    if settings.admin_password and email == settings.admin_email:
+        return email, settings.admin_password.get_secret_value()
+    if email == DEMO_EMAIL and has_demo:
+        return email, demo_password(settings.var)
+    return email, Prompt.ask(f"Password of {email}", password=True, console=console)
+
+
+def follow(client: PlatformClient, job_id: int) -> int:
+    """Show the job until it is over; its exit status."""
+    view = View(job_id)
+    try:
+        if console.is_terminal:
+            with Live(view, console=console, refresh_per_second=DRAWN_A_SECOND):
+                for message in client.follow(job_id, after=0):
+                    view.take(message)
+        else:
+            for message in client.follow(job_id, after=0):
+                view.take(message)
+                if line := plain(message):
+                    say(line)
+    except KeyboardInterrupt:
+        say(f"job {job_id} goes on: `battery jobs watch {job_id}` shows it, `battery jobs stop {job_id}` ends it")
+        return INTERRUPTED
+    say(view.end)
+    return 0 if view.succeeded else 1
+
+
+def plain(message: Mapping[str, Any]) -> str | None:
+    """A message as a line, where nothing can be drawn; of the epochs only some."""
+    if message["type"] == "log" and message["level"] != "DEBUG" and not message["message"].startswith("Epoch "):
+        return f"  {message['message']}"
+    if message["type"] == "progress" and "train_loss" in message:
+        epoch, total = message["current_epoch"], message["total_epochs"]
+        if epoch == total or epoch % max(1, total // PLAIN_LINES) == 0:
+            return f"  epoch {epoch}/{total}: {facts(message)}"
+    return None
+
+
+def run_watch(job_id: int, url: str, user: str, *, password_stdin: bool) -> int:
+    """Follow a job that there is."""
+    try:
+        with signed_in(url, user, password_stdin=password_stdin) as client:
+            client.call("GET", f"/training-jobs/{job_id}")
+            return follow(client, job_id)
+    except CallFailed as error:
+        complain(str(error))
+        return 1
+
+
+def run_stop(job_id: int, url: str, user: str, *, password_stdin: bool) -> int:
+    """Stop a job."""
+    try:
+        with signed_in(url, user, password_stdin=password_stdin) as client:
+            stopped = client.call("POST", f"/training-jobs/{job_id}/stop")
+    except CallFailed as error:
+        complain(str(error))
+        return 1
+    say(f"job {stopped['id']} {stopped['status']}")
+    return 0
+
+
+def run_train(body: Mapping[str, Any], url: str, user: str, *, password_stdin: bool, detach: bool) -> int:
+    """Submit a job; then follow it."""
+    try:
+        with signed_in(url, user, password_stdin=password_stdin) as client:
+            job = client.call("POST", "/training-jobs", json=dict(body))
+            if detach:
+                say(str(job["id"]))
+                return 0
+            say(f"job {job['id']}: {job['algorithm']} on {len(job['battery_ids'])} batteries")
+            return follow(client, job["id"])
+    except CallFailed as error:
+        complain(str(error))
+        return 1
