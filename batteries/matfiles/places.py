@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from batteries.matfiles.entries import Floats, Record
 from batteries.matfiles.tree import Cells, Node, Numbers, Struct
@@ -32,14 +33,13 @@ def cells_at(variables: Struct, is_cell: Callable[[Record], bool]) -> Iterator[P
 def _below(fields: Record, path: str, is_cell: Callable[[Record], bool], depth: int) -> Iterator[Place]:
     for name in fields:
         inside = f"{path}.{name}" if path else name
-        places = [(f"{inside}({at + 1})" if many else inside, element) for at, element, many in _elements(fields[name])]
-        if not any(is_cell(element) for _, element in places[:LOOKED_AT]):
-            if depth < DEPTH and len(places) == 1:
-                yield from _below(places[0][1], inside, is_cell, depth + 1)
-            continue
-        for where, element in places:
-            if is_cell(element):
-                yield Place(where, element)
+        first = list(islice(_elements(fields[name]), LOOKED_AT))
+        if any(is_cell(element) for _, element, _ in first):
+            for at, element, many in _elements(fields[name]):
+                if is_cell(element):
+                    yield Place(f"{inside}({at + 1})" if many else inside, element)
+        elif depth < DEPTH and len(first) == 1:
+            yield from _below(first[0][1], inside, is_cell, depth + 1)
 
 
 def _elements(node: Node) -> Iterator[tuple[int, Record, bool]]:

@@ -142,6 +142,7 @@ class TestForms:
     def test_a_long_record_of_sizes_that_nothing_numbers_is_cut_too(self, write_mat, tmp_path, formats):
         cycles = [formats.cycle(1.0, 1.0, 2.0)] * 300
         seconds = np.concatenate([cycle.time_s + 9000.0 * at for at, cycle in enumerate(cycles)])
+        seconds[202 * 5 + 101 :] += 30 * 86_400.0  # a month between a charge and its discharge: no charge flows in it
         table = {"I": np.abs(np.tile(cycles[0].current_a, 300)), "V": np.tile(cycles[0].voltage_v, 300), "t": seconds}
         recording = read(write_mat(tmp_path / "x.mat", table))
         assert len(recording) == 300
