@@ -63,7 +63,7 @@ def read_level5(path: Path) -> Struct:
     return Struct(1, {name: (variables[name],) for name in sorted(variables)})
 
 
-def _contents(file: IO[bytes], size: int, order: str) -> Iterator[bytes | bytearray]:
+def _contents(file: IO[bytes], size: int, order: str) -> Iterator[bytes | memoryview]:
     """The one array of each variable with its tag, inflated. What all of them declare is summed before."""
     places = _places(file, size, order)
     declared = sum(place[2] for place in places)
@@ -103,14 +103,14 @@ def _places(file: IO[bytes], size: int, order: str) -> list[tuple[int, int, int,
     return places
 
 
-def _inflate(file: IO[bytes], length: int, declared: int) -> bytearray:
+def _inflate(file: IO[bytes], length: int, declared: int) -> memoryview:
     """The variable of `declared` bytes whose compressed `length` bytes come next in the file.
 
     Raises:
         UnreadableFile: damaged, or not of that length.
     """
     stream = isal_zlib.decompressobj()
-    inflated = bytearray(declared)
+    inflated = np.empty(declared, dtype=np.uint8).data  # unlike bytes, in pages of 2 MB: faster by a fifth
     at = 0
     with _said_of_the_file():
         while not stream.eof:
@@ -142,13 +142,13 @@ def _said_of_the_file() -> Iterator[None]:
 class _Variable:
     """Bytes of one variable, and the elements in them."""
 
-    def __init__(self, content: bytes | bytearray, order: str) -> None:
+    def __init__(self, content: bytes | memoryview, order: str) -> None:
         self._content = memoryview(content).toreadonly()
         self._order = order
         self._pair = struct.Struct(f"{order}II").unpack_from
         self._usual = struct.Struct(f"{order}8I2i2I").unpack_from
         self._dtypes = {kind: np.dtype(order + name) for kind, name in NUMBER_TYPES.items()}
-        self._names: dict[bytes, tuple[str, ...]] = {}
+        self._names: dict[bytes, tuple[dict[str, int], int]] = {}
 
     def element(self, at: int) -> Element:
         """The element whose tag begins at a place.
@@ -245,22 +245,24 @@ class _Variable:
         width = self.element(at)
         spelled = self.element(width[3])
         raw = self._bytes(width) + self._bytes(spelled)
-        names = self._names.get(raw)
-        if names is None:
-            names = self._names[raw] = self._field_names(width, spelled)
+        known = self._names.get(raw)
+        if known is None:
+            known = self._names[raw] = self._field_names(width, spelled)
+        names, stride = known
         if not names:
             return Other("struct without fields")
-        values = self._arrays(spelled[3], end, count * len(names))
+        values = self._arrays(spelled[3], end, count * stride)
         node = partial(self.node, depth=depth + 1)
-        columns = {name: Lazy(values[at :: len(names)], node) for at, name in enumerate(names)}
-        return Struct(count, {name: columns[name] for name in sorted(columns)})
+        return Struct(count, {name: Lazy(values[at::stride], node) for name, at in names.items()})
 
-    def _field_names(self, width: Element, spelled: Element) -> tuple[str, ...]:
+    def _field_names(self, width: Element, spelled: Element) -> tuple[dict[str, int], int]:
+        """Names of a struct's fields in alphabetical order with their places, and the number of places."""
         length = self._integer("i", width[1])
         raw = self._bytes(spelled)
         if length <= 0 or len(raw) % length:
             raise UnreadableFile("the MAT-file is damaged: a struct's field names have no length")
-        return tuple(raw[at : at + length].split(b"\0")[0].decode("latin-1") for at in range(0, len(raw), length))
+        names = [raw[at : at + length].split(b"\0")[0].decode("latin-1") for at in range(0, len(raw), length)]
+        return dict(sorted((name, at) for at, name in enumerate(names))), len(names)
 
     def _text(self, data: Element) -> Text:
         if data[0] in CODINGS:

@@ -6,6 +6,7 @@ Layouts are written against this tree once. Children are made when they are aske
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Generic, TypeVar, overload
 
 import numpy as np
@@ -49,7 +50,7 @@ class Numbers:
     @property
     def size(self) -> int:
         """Number of elements."""
-        return int(np.prod(self.shape, dtype=object))
+        return prod(self.shape)
 
     @property
     def is_vector(self) -> bool:

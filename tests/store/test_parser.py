@@ -117,7 +117,8 @@ class TestLimits:
         parse(bare_home, source, tmp_path / "out.parquet")
         assert psutil.Process().memory_info().rss - before < 3e6
 
-    def test_too_much_computing_is_a_clear_refusal(self, limited, mat, tmp_path, parsing_does):
+    def test_too_much_computing_is_a_clear_refusal(self, limited, mat, tmp_path, parsing_does, monkeypatch):
+        monkeypatch.setattr(parser, "WALL_CLOCK_FACTOR", 100)
         parsing_does("while True: pass")
         message = fails(limited(parser_cpu_s=1), mat, tmp_path / "out", UnreadableFile)
         assert message == "Reading the file takes more than 1 s of computing"
