@@ -8,6 +8,7 @@ a cycle number for every sample. They may lie inside other structs.
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ Record = Mapping[str, Node]
 
 SEARCH_DEPTH = 4
 MOST_PLACES = 1000
+MOST_VISITS = 20_000
 NUMBERED = re.compile(r"(.*?)_?(\d+)")
 SAMPLED = ("voltage_v", "current_a")
 ORDER = {"charge": 0, None: 1, "discharge": 2}
@@ -62,11 +64,14 @@ class Search:
 
 def find(variables: Struct) -> Search:
     """All places with cycles."""
-    places = list(_places(variables.element(0), "", 0))[:MOST_PLACES]
+    places = list(islice(_places(variables.element(0), "", 0, iter(range(MOST_VISITS))), MOST_PLACES))
     return Search([place for place in places if place.count > 1], [place for place in places if place.count == 1])
 
 
-def _places(fields: Record, path: str, depth: int) -> Iterator[Found]:
+def _places(fields: Record, path: str, depth: int, visits: Iterator[int]) -> Iterator[Found]:
+    """The places in a struct, unless so many structs were visited that references must lead back to themselves."""
+    if next(visits, None) is None:
+        return
     here = _columns_here(fields, path or "variables")
     if here:
         yield here
@@ -78,26 +83,26 @@ def _places(fields: Record, path: str, depth: int) -> Iterator[Found]:
     taken = {name for _, names in grouped for name in names}
     for name in fields:
         if name not in taken:
-            yield from _at(fields[name], f"{path}.{name}" if path else name, fields, depth)
+            yield from _at(fields[name], f"{path}.{name}" if path else name, fields, depth, visits)
 
 
-def _at(node: Node, path: str, around: Record, depth: int) -> Iterator[Found]:
+def _at(node: Node, path: str, around: Record, depth: int, visits: Iterator[int]) -> Iterator[Found]:
     """The places in one field."""
     match node:
         case Struct(count=1) if _is_sided(node.element(0)):
             yield Found(path, 1, lambda: iter([node.element(0)]), around)
         case Struct(count=1):
-            yield from _places(node.element(0), path, depth + 1)
+            yield from _places(node.element(0), path, depth + 1, visits)
         case Struct(count=count) if count and (_has_samples(node.element(0)) or _has_samples(node.element(count - 1))):
             yield Found(path, count, lambda: map(node.element, range(count)), around)
         case Struct(count=count):
             for at in range(min(count, MOST_PLACES)):
-                yield from _places(node.element(at), f"{path}({at + 1})", depth + 1)
+                yield from _places(node.element(at), f"{path}({at + 1})", depth + 1, visits)
         case Cells(items=items) if len(items) and (_is_record(items[0]) or _is_record(items[len(items) - 1])):
             yield Found(path, len(items), lambda: map(_record, items), around)
         case Cells(items=items) if len(items) and isinstance(items[0], Struct):
             for at in range(min(len(items), MOST_PLACES)):
-                yield from _places(_record(items[at]), f"{path}{{{at + 1}}}", depth + 1)
+                yield from _places(_record(items[at]), f"{path}{{{at + 1}}}", depth + 1, visits)
         case _:
             return
 

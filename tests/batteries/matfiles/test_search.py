@@ -1,5 +1,6 @@
 """The forms in which files of no named origin hold their cycles; every one gives the same cycles."""
 
+import h5py
 import numpy as np
 import pytest
 
@@ -112,6 +113,19 @@ FORMS = {
     "matrices with a column a cycle, filled up with NaN": matrices(np.nan, transposed=True),
     "matrices with a column a cycle, filled up with zeros": matrices(0.0, transposed=True),
 }
+
+
+class TestSearch:
+    def test_structs_that_lead_to_one_another_a_billion_times_are_soon_given_up(self, tmp_path):
+        with h5py.File(tmp_path / "x.mat", "w") as file:
+            target = file.create_group("#refs#/g0")
+            target["text"] = 1.0
+            for level in range(1, 5):
+                group = file.create_group(f"#refs#/g{level}") if level < 4 else file.create_group("top")
+                group.create_dataset("a", data=np.array([target.ref] * 180, dtype=h5py.ref_dtype), dtype=h5py.ref_dtype)
+                target = group
+        with pytest.raises(NoCycles):
+            read(tmp_path / "x.mat")
 
 
 class TestForms:
