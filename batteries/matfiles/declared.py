@@ -16,8 +16,8 @@ from batteries.matfiles.evidence import gained
 from batteries.matfiles.facts import facts, nominal_capacity_ah
 from batteries.matfiles.findings import Findings
 from batteries.matfiles.layout import Layout, numbered
-from batteries.matfiles.places import ROOT, Place, cells_at, records_at
-from batteries.matfiles.tree import Node, Numbers, Struct, text
+from batteries.matfiles.places import ROOT, Place, cells_at, constant, records_at
+from batteries.matfiles.tree import Node, Numbers, Struct, scalar, text
 from batteries.matfiles.units import unit
 from batteries.recordings import Recording
 
@@ -100,10 +100,15 @@ def _has(cell: Record, first: Record, mark: str) -> bool:
 
 
 def _inside(cell: Record, path: str) -> Node | None:
-    """The node at 'struct.field' of a cell."""
+    """The node at 'struct.field' of a cell; of a struct array the vector of its elements' numbers."""
     outer, inner = path.split(".", 1)
     node = cell.get(outer)
-    return node.fields[inner][0] if isinstance(node, Struct) and node.count == 1 and inner in node.fields else None
+    if not isinstance(node, Struct) or not node.count or inner not in node.fields:
+        return None
+    if node.count == 1:
+        return node.fields[inner][0]
+    numbers = [scalar(element) for element in node.fields[inner]]
+    return constant(np.array([np.nan if number is None else number for number in numbers]))
 
 
 def _listed(columns: Column | tuple[Column, ...]) -> tuple[Column, ...]:
@@ -311,7 +316,10 @@ def current_from(values: Mapping[str, Floats], kind: str | None) -> Floats:
     before, after = np.r_[0, 0 : time.size - 1], np.r_[1 : time.size, time.size - 1]
     with np.errstate(all="ignore"):
         current = (charge[after] - charge[before]) * 3600.0 / (time[after] - time[before])
-    current[~np.isfinite(current)] = 0.0
+    known = np.isfinite(current)  # not where a clock stands still
+    if not known.any():
+        return np.empty(0)
+    current = np.interp(np.arange(time.size), np.flatnonzero(known), current[known])
     return current if kind is None else np.abs(current) if kind == "charge" else -np.abs(current)
 
 

@@ -30,6 +30,13 @@ class TestRead:
         assert any("dq/dt" in line for line in recording.report.notes)
         assert recording.report.columns["time_s"].unit == "days"
 
+    def test_a_clock_that_stands_still_for_a_sample_gives_no_spike(self, write_mat, tmp_path, formats):
+        cell = formats.oxford()
+        part = cell["cyc0000"]["C1dc"]
+        cell["cyc0000"]["C1dc"] = {name: np.insert(values, 50, [values[50]] * 2) for name, values in part.items()}
+        found = read(write_mat(tmp_path / "x.mat", {"Cell1": cell})).cycles[0]
+        assert found.current_a[101:] == pytest.approx(np.full(103, -0.74), rel=1e-3)
+
     def test_a_discharge_whose_charge_counts_up_is_a_discharge(self, write_mat, tmp_path, formats):
         cell = formats.oxford()
         for cycle in cell.values():

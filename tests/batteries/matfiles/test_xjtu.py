@@ -29,6 +29,14 @@ class TestRead:
         listed = read(write_mat(tmp_path / "y.mat", variables | {"data": tuple(variables["data"])}))
         assert whole.cycles == listed.cycles
 
+    def test_a_summary_may_be_a_struct_for_each_cycle(self, write_mat, tmp_path, formats):
+        variables = formats.xjtu()
+        rows = [
+            {"discharge_capacity_Ah": ah, "cycle_life": 3.0} for ah in variables["summary"]["discharge_capacity_Ah"]
+        ]
+        recording = read(write_mat(tmp_path / "x.mat", variables | {"summary": rows}))
+        assert [cycle.recorded_capacity_ah for cycle in recording.cycles] == [1.99, 1.97, 1.95]
+
     def test_one_cycle_with_a_list_of_dates_is_one_cycle(self, write_mat, tmp_path, formats):
         variables = formats.xjtu((1.99,))
         variables["data"] = variables["data"][0] | {"system_time": ("2022-09-16 10:00:00", "2022-09-16 10:00:01")}
