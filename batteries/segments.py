@@ -56,11 +56,6 @@ class Segments:
         steps[self.lasts] = 0.0
         return np.maximum(steps, 0.0, out=steps)
 
-    @cached_property
-    def timed(self) -> Flags:
-        """Whether (N,) the times of a segment's samples are known."""
-        return ~self.any(np.isnan(self.time_s))
-
     def spread(self, values: NDArray[Scalar]) -> NDArray[Scalar]:
         """A value (N,) a segment for each of its samples (n,)."""
         return np.repeat(values, self.lengths)
@@ -102,11 +97,15 @@ def blocks(cycles: Sequence[Cycle]) -> Iterator[tuple[Places, Segments]]:
             positions.append(position)
             gathered += len(cycle)
         if positions and (gathered >= BLOCK_SAMPLES or position == len(cycles) - 1):
-            chosen = [cycles[at] for at in positions]
-            columns = {name: np.concatenate([getattr(cycle, name) for cycle in chosen]) for name in SAMPLE_COLUMNS}
-            yield np.array(positions), Segments(**columns, lengths=np.array([len(cycle) for cycle in chosen]))
+            yield np.array(positions), _joined([cycles[at] for at in positions])
             positions, gathered = [], 0
-    # the last cycle may be empty: what was gathered before it went out with it
+
+
+def _joined(cycles: Sequence[Cycle]) -> Segments:
+    """Their samples one after the other; those of a single cycle, which may be large, are not copied."""
+    columns = {name: [getattr(cycle, name) for cycle in cycles] for name in SAMPLE_COLUMNS}
+    joined = {name: parts[0] if len(parts) == 1 else np.concatenate(parts) for name, parts in columns.items()}
+    return Segments(**joined, lengths=np.array([len(cycle) for cycle in cycles]))
 
 
 def known_samples(segments: Segments, *columns: str) -> tuple[Segments, Places]:
