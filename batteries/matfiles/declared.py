@@ -145,6 +145,8 @@ def _read(declaration: Declaration, variables: Struct, cell: int) -> Recording:
     places = _places(declaration, variables)
     place, name = places[cell], _names(declaration, places)[cell]
     findings = Findings(remarks=[f"{declaration.name} layout", *declaration.notes], sign_is_said=True)
+    if _derives(declaration):
+        findings.said.add("current_a")
     entries = _entries(declaration, place.fields, findings)
     if declaration.kind and not any(some.kind == "discharge" for some in entries):
         raise NoCycles(f"{name} holds operations in the layout '{declaration.name}', but no discharge among them.")

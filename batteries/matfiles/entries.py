@@ -72,7 +72,12 @@ def moments(cells: Cells) -> Floats:
 
 
 def entry(values: Mapping[str, Floats], *, kind: str | None = None, started: datetime | None = None) -> Entry:
-    """A record out of its columns. As long as the voltage, or (where it has the length of the current alone) empty."""
+    """A record out of its columns; it has samples where voltage and current are of one length.
+
+    Zeros throughout stand for no samples (MATR's first cycles): no cell is at 0 V while anything is measured.
+    """
+    if "voltage_v" in values and not values["voltage_v"].any():
+        values = {name: column for name, column in values.items() if name not in SAMPLE_COLUMNS}
     length = values.get("voltage_v", NOTHING).size
     current = values.get("current_a", values.get("charge_ah", NOTHING)).size
     usable = length if length == current else 0

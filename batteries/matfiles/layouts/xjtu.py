@@ -13,6 +13,7 @@ LAYOUT = declared(
             "current_a": Column("current_A", "A"),
             "temperature_c": Column("temperature_C", "degC"),
             "discharged_ah": Column("summary.discharge_capacity_Ah", "Ah"),
+            "charged_ah": Column("summary.charge_capacity_Ah", "Ah"),
             "capacity_ah": Column("capacity_Ah", "Ah"),
         },
         marks=("system_time", "power_Wh", "summary.discharge_capacity_Ah", "summary.cycle_life"),

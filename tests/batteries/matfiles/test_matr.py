@@ -63,7 +63,7 @@ class TestOneCell:
     def test_a_placeholder_for_the_first_cycle_stays_a_cycle_without_a_capacity(self, write_mat, tmp_path, formats):
         recording = read(write_mat(tmp_path / "x.mat", formats.matr(placeholder=True)))
         assert [cycle.index for cycle in recording.cycles] == [1, 2, 3]
-        assert recording.cycles[0].recorded_capacity_ah == 0.0
+        assert (len(recording.cycles[0]), recording.cycles[0].recorded_capacity_ah) == (0, 0.0)
         assert recording.cycles[1].recorded_capacity_ah == 1.07
         assert any(line == "cycles without a recorded capacity: 1" for line in recording.report.missing)
 

@@ -29,6 +29,7 @@ class TestRead:
         assert recording.report.current_sign == "derived from charge"
         assert any("dq/dt" in line for line in recording.report.notes)
         assert recording.report.columns["time_s"].unit == "days"
+        assert not any("current taken as" in line for line in recording.report.assumed)
 
     def test_a_clock_that_stands_still_for_a_sample_gives_no_spike(self, write_mat, tmp_path, formats):
         cell = formats.oxford()
