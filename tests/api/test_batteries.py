@@ -7,7 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import scipy.io
 
 from store import changes
 
@@ -117,6 +119,47 @@ class TestUpload:
         with mat_file.open("rb") as file:
             answer = platform.http.post("/api/v1/batteries", files={"file": (sent, file)})
         assert answer.json()["filename"] == shown
+
+
+class TestUploadOfSeveralCells:
+    @pytest.fixture
+    def several(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        """Three cells in one file, Oxford's layout: at 60 s a sample of 0.37 A for two hours, out and in."""
+        time = np.arange(120) / 1440.0
+        half = {
+            "t": time,
+            "T": np.full(120, 40.0),
+            "C1ch": {"v": np.linspace(3.0, 4.2, 120), "q": np.linspace(0, 740, 120)},
+            "C1dc": {"v": np.linspace(4.2, 2.7, 120), "q": np.linspace(0, -740, 120)},
+        }
+        cell = {
+            f"cyc{number:04}": {
+                name: {"t": time + number, "v": half[name]["v"], "q": half[name]["q"], "T": half["T"]}
+                for name in ("C1ch", "C1dc")
+            }
+            for number in (0, 100)
+        }
+        path = tmp_path_factory.mktemp("mat") / "several.mat"
+        scipy.io.savemat(path, {f"Cell{number}": cell for number in (1, 2, 3)})
+        return path
+
+    def test_is_422_and_lists_them(self, platform: Any, several: Path) -> None:
+        for fields in ({}, {"cell": "7"}):
+            with several.open("rb") as file:
+                answer = platform.http.post("/api/v1/batteries", files={"file": file}, data=fields)
+            assert answer.status_code == 422, answer.text
+            error = answer.json()["error"]
+            assert error["code"] == "VALIDATION_ERROR"
+            [detail] = error["details"]
+            assert detail["field"] == "cell"
+            assert "0 (Cell1), 1 (Cell2), 2 (Cell3)" in detail["issue"]
+        assert received(platform) == []
+
+    def test_makes_a_battery_of_the_cell_that_is_chosen(self, platform: Any, several: Path) -> None:
+        batteries = [platform.upload(several, cell=str(number)) for number in (0, 2, 2)]
+        assert [battery["import_report"]["cell"] for battery in batteries] == ["Cell1", "Cell3", "Cell3"]
+        assert [battery["duplicate_of"] for battery in batteries] == [None, None, 2]
+        assert len({path.stat().st_ino for path in received(platform) if path.suffix == ".mat"}) == 1
 
 
 class TestUploadLimit:

@@ -65,9 +65,9 @@ class Serving(BaseHTTPRequestHandler):
     """Answers every prediction alike."""
 
     def do_POST(self) -> None:
-        items = orjson.loads(self.rfile.read(int(self.headers["Content-Length"])))["items"]
+        asked = orjson.loads(self.rfile.read(int(self.headers["Content-Length"])))
         answer = {"model_version": "1", "soh": 0.9, "rul": 100.0, "confidence": 0.8}
-        body = orjson.dumps([answer for _ in items])
+        body = orjson.dumps({"version": "1"} if self.path == "/champion" else [answer for _ in asked["items"]])
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -244,6 +244,8 @@ class TestFootprint:
             for _ in range(5):
                 page = session.get(f"{running.root}/batteries/{battery_id}/cycles?page_size=100", timeout=60)
                 assert len(page.json()["items"]) == 100
+            for query in ("cycles?format=arrow", "cycles?format=parquet", "cycles?format=csv", "summary", "file"):
+                assert session.get(f"{running.root}/batteries/{battery_id}/{query}", timeout=60).status_code == 200
             job = {"algorithm": "bilstm", "battery_ids": [battery_id]}
             assert session.post(f"{running.root}/training-jobs", json=job, timeout=60).status_code == 201
             register(running.home)
