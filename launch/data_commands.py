@@ -17,6 +17,7 @@ from sqlalchemy import select
 
 from launch.commands import complain, say
 from launch.display import console
+from launch.failures import explained
 from store import data_versions, migrations
 from store.dvc_objects import Progress
 from store.session import reading
@@ -96,7 +97,20 @@ def run_checkout(name: str, *, yes: bool) -> int:
     say(f"data/ is version {restored.id if restored else dvc_hash} now: {told}")
     if done.before is not None and restored is not None and done.before != restored.id:
         say(f"what was there before is version {done.before}: `battery data checkout {done.before}` brings it back")
+        push_what_was_there()
     return 0
+
+
+def push_what_was_there() -> None:
+    """The state that a checkout replaced goes to the remote as well; when that fails, later."""
+    from store.remotes import push_versions
+
+    try:
+        push_versions()
+    except Exception as error:
+        if (reason := explained(error)) is None:
+            raise
+        say(f"it is not on {remote()} yet, `battery data push` copies it: {reason}")
 
 
 def run_push() -> int:
@@ -105,7 +119,7 @@ def run_push() -> int:
     from store.versions import version_everything
 
     migrations.upgrade()
-    version = version_everything(push=False)
+    version = version_everything(push=False, everything=True)
     if version is None:
         say("there is nothing to version yet")
         return 0

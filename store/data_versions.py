@@ -61,12 +61,11 @@ def unversioned(session: Session) -> list[int]:
 
 
 def is_behind(session: Session) -> bool:
-    """Whether ``data/`` is in no version as it is, or one was not pushed yet."""
-    if session.scalar(select(exists().where(DataVersion.pushed_at.is_(None)))):
-        return True
-    if newest(session) is None:
+    """Whether ``data/`` is in no version as it is, or that one was not pushed yet."""
+    version = newest(session)
+    if version is None:
         return bool(session.scalar(select(exists().where(Battery.id.is_not(None)))))
-    return current(session) is None
+    return version.pushed_at is None or current(session) is None
 
 
 def find(session: Session, name: str) -> DataVersion | None:

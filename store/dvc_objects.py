@@ -140,21 +140,24 @@ def copy(source: Any, target: Any, hashes: set[str], progress: Progress, **optio
     return failed
 
 
-def add_files(repo: Any, places: dict[Path, Path]) -> None:
+def add_files(repo: Any, places: dict[Path, Path]) -> dict[Path, str]:
     """Add files to the cache: name by which DVC will find each again → the bytes, which must not change meanwhile.
 
-    DVC's state then knows their hashes, so that ``dvc add`` of the folder neither hashes nor copies them again.
+    Their hashes, by that name. DVC's state knows them then: what is known to it is not hashed again.
     """
     from dvc_data.hashfile.hash import hash_file
 
     cache = repo.cache.local
-    hashes = []
+    hashes: dict[Path, str] = {}
     for place, source in places.items():
         info = cache.fs.info(str(source))
-        _, found = hash_file(str(source), cache.fs, "md5", info=info)
-        cache.state.save(str(place), cache.fs, found, info)
-        hashes.append(found.value)
-    cache.add([str(source) for source in places.values()], cache.fs, hashes)
+        _, found = cache.state.get(str(place), cache.fs, info)
+        if found is None or found.name != "md5":
+            _, found = hash_file(str(source), cache.fs, "md5", info=info)
+            cache.state.save(str(place), cache.fs, found, info)
+        hashes[place] = found.value
+    cache.add([str(source) for source in places.values()], cache.fs, list(hashes.values()))
+    return hashes
 
 
 def some(hashes: set[str]) -> str:

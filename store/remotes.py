@@ -3,7 +3,7 @@
 from sqlalchemy import select, update
 
 from store import files
-from store.dvc_objects import Progress, fetch, listing, objects_of, silent
+from store.dvc_objects import MissingObject, Progress, fetch, listing, objects_of, silent
 from store.dvc_objects import push as push_objects
 from store.session import reading, transaction
 from store.settings import Settings, get_settings
@@ -15,7 +15,8 @@ LOCK_NAME = "push.lock"
 def push_versions() -> None:
     """Copy every version that is on this machine alone to the remote, with the bytes that no version there has.
 
-    One at a time. Raises PushFailed, MissingObject, or what the remote's client raises.
+    One at a time. A version that nobody has any more keeps no other one: it is raised at the end. Raises PushFailed,
+    MissingObject, or what the remote's client raises.
     """
     settings = get_settings()
     with files.locked(settings.var / LOCK_NAME, exclusive=True):
@@ -24,12 +25,19 @@ def push_versions() -> None:
             versions = session.scalars(select(DataVersion).order_by(DataVersion.seen_at)).all()
         there = [version for version in versions if version.pushed_at is not None]
         known = set(listing(settings, there[-1].dvc_hash).values()) if there else set()
+        lost: MissingObject | None = None
         for version in versions:
             if version.pushed_at is None:
-                wanted = objects_of(settings, version.dvc_hash)
-                push_objects(settings, wanted - known)
+                try:
+                    wanted = objects_of(settings, version.dvc_hash)
+                    push_objects(settings, wanted - known)
+                except MissingObject as error:
+                    lost = error
+                    continue
                 known |= wanted
                 mark_pushed(version.id)
+    if lost is not None:
+        raise lost
 
 
 def push_everything(progress: Progress = silent) -> int:

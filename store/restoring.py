@@ -81,7 +81,9 @@ def restore(dvc_hash: str, progress: Progress = silent) -> Restored:
         sweep()
     with files.locked(settings.var / LOCK_NAME, exclusive=True), files.incoming(settings.data) as folder:
         refuse_unless_free(gone(wanted))
-        lay_out(changed_since(snapshot(), wanted), wanted, folder)  # most of the work, while uploads go on
+        lay_out(
+            changed_since(snapshot(everything=True), wanted), wanted, folder
+        )  # most of the work, while uploads go on
         with files.still(settings.var):
             before = record_still()
             changed, removed = changed_since(before, wanted), gone(wanted)

@@ -1,15 +1,13 @@
 """Data versions: every state of ``data/`` that was versioned stays restorable, and a training job is pinned to one."""
 
-import contextlib
-import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select, update
 
 from store import data_versions, files
-from store.dvc_objects import add_files, cached, fetch, listing
+from store.adding import Added, add_ahead, add_all, add_changes
+from store.dvc_objects import cached, fetch, listing
 from store.dvc_repository import opened
 from store.refreshing import refresh_stale
 from store.remotes import push_versions
@@ -23,25 +21,18 @@ if TYPE_CHECKING:
 LOCK_NAME = "versions.lock"
 
 
-@dataclass(frozen=True)
-class Added:
-    """What ``dvc add data`` found."""
+def version_everything(*, push: bool = True, everything: bool = False) -> DataVersion | None:
+    """Version ``data/`` as it is: what is new goes into DVC's cache, with one row, every battery's stamp, and one push.
 
-    dvc_hash: str
-    size_bytes: int
-
-
-def version_everything(*, push: bool = True) -> DataVersion | None:
-    """Version ``data/`` as it is: one ``dvc add``, the version's row, every battery stamped with it, one ``dvc push``.
-
-    One at a time: others wait, but for no push unless they push themselves. The same state again is the same row. None
-    where there never was a battery. Without ``push`` the version is kept on this machine alone until the next call
-    pushes it; a push that fails raises after the version was recorded, and is made up for by the next call too.
+    ``everything``: all of ``data/`` is looked at, not what rows call new alone. One at a time: others wait, but for no
+    push unless they push themselves. The same state again is the same row. None where there never was a battery.
+    Without ``push`` the version is kept on this machine alone until the next call pushes it; a push that fails raises
+    after the version was recorded, and is made up for by the next call too.
     """
     settings = get_settings()
     with files.locked(settings.var / LOCK_NAME, exclusive=True):
         refresh_stale()
-        version = snapshot()
+        version = snapshot(everything=everything)
     if push:
         push_versions()
     if version is None:
@@ -50,49 +41,38 @@ def version_everything(*, push: bool = True) -> DataVersion | None:
         return session.get_one(DataVersion, version.id)
 
 
-def snapshot() -> DataVersion | None:
+def snapshot(*, everything: bool) -> DataVersion | None:
     """Add ``data/`` to the cache and record the version, while no upload, change or removal is half done."""
     if nothing_yet():
         return None
     with opened(get_settings()) as repo:
-        add_ahead(repo)
+        with reading() as session:
+            unversioned = data_versions.unversioned(session)
+        add_ahead(repo, unversioned)
         with files.still(get_settings().var):
-            return record(repo)
+            return record(repo, everything=everything)
 
 
 def record_still() -> DataVersion | None:
-    """Record the state of ``data/`` and stamp every battery with it; the caller is in ``files.still``."""
+    """Record all of ``data/`` as it is and stamp every battery with it; the caller is in ``files.still``."""
     if nothing_yet():
         return None
     with opened(get_settings()) as repo:
-        return record(repo)
+        return record(repo, everything=True)
 
 
-def add_ahead(repo: "Repo") -> None:
-    """Hash and copy what is new while uploads go on, so that they wait for little when it counts.
-
-    What changes or goes meanwhile does not matter: links keep the bytes as they were, since changes are renames.
-    """
-    settings = get_settings()
+def record(repo: "Repo", *, everything: bool) -> DataVersion:
+    """The version's row and the stamps of the present state; the caller is in ``files.still``."""
     with reading() as session:
-        unversioned = session.scalars(select(Battery.id).where(Battery.data_version_id.is_(None))).all()
-    with files.incoming(settings.data) as folder:
-        links: dict[Path, Path] = {}
-        for battery_id in unversioned:
-            for kind, place in files.paths(settings.data, battery_id).items():
-                link = folder / f"{battery_id}.{kind}"
-                with contextlib.suppress(OSError):  # gone, or no links here: the look that counts sees what there is
-                    os.link(place, link)
-                    links[place] = link
-        add_files(repo, links)
-
-
-def record(repo: "Repo") -> DataVersion:
-    """``dvc add data``, the version's row and the stamps; the caller is in ``files.still``."""
-    added = add(repo)
+        before = data_versions.newest(session)
+        stamps = dict(session.execute(select(Battery.id, Battery.data_version_id)).tuples().all())
+    if before is None or everything:
+        added = add_all(repo)
+    else:
+        new = {battery_id for battery_id, version_id in stamps.items() if version_id != before.id}
+        added = add_changes(repo, Added(before.dvc_hash, before.size_bytes), new, set(stamps))
     with transaction() as session:
-        count = session.scalar(select(func.count()).select_from(Battery)) or 0
-        version = data_versions.record(session, added.dvc_hash, count, added.size_bytes)
+        version = data_versions.record(session, added.dvc_hash, len(stamps), added.size_bytes)
         unstamped = Battery.data_version_id.is_distinct_from(version.id)
         session.execute(update(Battery).where(unstamped).values(data_version_id=version.id))
     return version
@@ -102,13 +82,6 @@ def nothing_yet() -> bool:
     """Whether there is no battery and never was one."""
     with reading() as session:
         return data_versions.newest(session) is None and not session.scalar(select(func.count()).select_from(Battery))
-
-
-def add(repo: "Repo") -> Added:
-    """``dvc add data``. The workspace's files stay what they are: they are copied to the cache, not linked to it."""
-    [stage] = repo.add([str(get_settings().data)], relink=False)
-    [out] = stage.outs
-    return Added(dvc_hash=out.hash_info.value, size_bytes=out.meta.size or 0)
 
 
 def materialise(dvc_hash: str, battery_ids: list[int], into: Path) -> None:

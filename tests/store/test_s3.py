@@ -114,8 +114,8 @@ class TestS3:
         folder.mkdir()
         (folder / "data.dvc").write_bytes((home.home / "data.dvc").read_bytes())
         (folder / ".dvc").mkdir()
-        config = f"[core]\n    no_scm = true\n    remote = cells\n['remote \"cells\"']\n    url = {get_settings().dvc_remote}\n"
-        (folder / ".dvc" / "config").write_text(config)
+        remote = f"['remote \"cells\"']\n    url = {get_settings().dvc_remote}\n"
+        (folder / ".dvc" / "config").write_text(f"[core]\n    no_scm = true\n    remote = cells\n{remote}")
         subprocess.run([sys.executable, "-m", "dvc", "pull", "-q"], cwd=folder, check=True, timeout=120)
         assert (folder / "data" / "raw" / "1.mat").read_bytes() == (home.data / "raw" / "1.mat").read_bytes()
 

@@ -9,7 +9,7 @@ import threading
 import pytest
 from sqlalchemy import select
 
-from store import files, histories, recordings, remotes, versions
+from store import adding, data_versions, files, histories, recordings, remotes, versions
 from store.changes import delete_battery, update_battery
 from store.descriptions import to_json
 from store.dvc_objects import MissingObject, PushFailed, cached, listing, not_cached, objects_of, on_remote
@@ -70,14 +70,15 @@ class TestVersionEverything:
     ):
         upload()
         before = files.paths(database.data, 1)["cycles"].read_bytes()
-        real, ahead = versions.add_files, []
+        real, ahead = adding.add_files, []
 
         def add_files(repo, places):
-            update_battery(1, nominal_capacity=2.0)
+            if not ahead:
+                update_battery(1, nominal_capacity=2.0)
             ahead.extend(places)
-            real(repo, places)
+            return real(repo, places)
 
-        monkeypatch.setattr(versions, "add_files", add_files)
+        monkeypatch.setattr(adding, "add_files", add_files)
         version = version_now()
         after = files.paths(database.data, 1)["cycles"].read_bytes()
         assert len(ahead) == 3
@@ -86,6 +87,50 @@ class TestVersionEverything:
             md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
             assert cached(database, md5).read_bytes() == content
         assert listing(database, version.dvc_hash)["cycles/1.parquet"] == md5
+
+    def test_what_is_new_alone_gives_what_dvc_add_gives(self, database, upload, tree):
+        """After each change, pointer and listing are those of ``dvc add data``, byte for byte."""
+
+        def changed(number):
+            return update_battery(number, nominal_capacity=1.0 + number / 10)
+
+        upload()
+        version_everything()
+        (database.data / "notes.txt").write_text("by hand, so not the platform's to see")
+        steps = [upload, upload, lambda: changed(1), lambda: delete_battery(2), lambda: changed(3), lambda: changed(1)]
+        for step in steps:
+            step()
+            made = version_everything(push=False)
+            pointer = (database.home / "data.dvc").read_bytes()
+            assert sorted(listing(database, made.dvc_hash)) == [n for n in tree(database.data) if n != "notes.txt"]
+            (database.data / "notes.txt").rename(database.home / "notes.txt")
+            with opened(database) as repo:
+                added = adding.add_all(repo)
+            (database.home / "notes.txt").rename(database.data / "notes.txt")
+            assert (made.dvc_hash, made.size_bytes) == (added.dvc_hash, added.size_bytes)
+            assert pointer == (database.home / "data.dvc").read_bytes()
+        seen = version_everything(push=False, everything=True)
+        assert "notes.txt" in listing(database, seen.dvc_hash)
+        upload()
+        kept = version_everything(push=False)
+        assert "notes.txt" in listing(database, kept.dvc_hash)
+        (database.data / "notes.txt").unlink()
+        upload()
+        gone = version_everything(push=False)
+        assert sorted(listing(database, gone.dvc_hash)) == tree(database.data)
+
+    def test_after_the_cache_was_lost_is_made_of_all_files_again(self, database, upload, tree, behind):
+        upload()
+        version_everything(push=False)
+        shutil.rmtree(database.home / ".dvc" / "cache")
+        upload()
+        with pytest.raises(MissingObject):  # the first version is lost, and keeps the second one from nothing
+            version_everything()
+        assert not behind()
+        with reading() as session:
+            version = data_versions.newest(session)
+        assert sorted(listing(database, version.dvc_hash)) == tree(database.data)
+        assert not_cached(database, objects_of(database, version.dvc_hash)) == set()
 
     def test_leaves_out_uploads_on_their_way(self, database, upload, version_now):
         upload()
@@ -221,17 +266,17 @@ class TestAtOnce:
 
     def test_a_change_between_the_look_and_the_stamp_waits(self, home, upload, monkeypatch, stamps, version_now):
         upload()
-        real, looks = versions.add, []
+        real, looks = versions.add_all, []
         changing = threading.Thread(target=update_battery, args=(1,), kwargs={"chemistry": "LFP"})
 
-        def add(repo) -> versions.Added:
+        def add(repo) -> adding.Added:
             added = real(repo)
             looks.append(added)
             changing.start()
             changing.join(1.0)  # it must not get through meanwhile
             return added
 
-        monkeypatch.setattr(versions, "add", add)
+        monkeypatch.setattr(versions, "add_all", add)
         version_now()
         changing.join()
         assert len(looks) == 1
@@ -377,7 +422,7 @@ class TestCheckout:
     def test_points_to_an_empty_data_set_of_the_same_form(self, bare_home):
         prepare(bare_home)
         with opened(bare_home) as repo:
-            added = versions.add(repo)
+            added = adding.add_all(repo)
         committed = subprocess.run(
             ["git", "show", "HEAD:data.dvc"], cwd=CHECKOUT, capture_output=True, text=True, check=False
         )
