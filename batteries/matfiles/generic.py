@@ -17,9 +17,10 @@ from batteries.matfiles.facts import facts, nominal_capacity_ah
 from batteries.matfiles.findings import Findings
 from batteries.matfiles.layout import Layout, numbered
 from batteries.matfiles.names import understand
+from batteries.matfiles.parts import Part, parts
 from batteries.matfiles.physics import CELL_VOLTS, middle
 from batteries.matfiles.places import constant
-from batteries.matfiles.search import Found, Part, find, parts
+from batteries.matfiles.search import Found, find
 from batteries.matfiles.tree import Struct
 from batteries.matfiles.units import UNITS
 from batteries.recordings import Cycle, Recording

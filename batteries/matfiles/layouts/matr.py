@@ -4,7 +4,8 @@ A cell has a struct array `cycles` with I, V, T, t (minutes), Qc and Qd, and a `
 `Qdlin`, `Tdlin` and `discharge_dQdV` are made of those by interpolation: they are not read.
 """
 
-from batteries.matfiles.declared import Column, Declaration, declared
+from batteries.matfiles.declaration import Column, Declaration
+from batteries.matfiles.declared import declared
 
 LAYOUT = declared(
     Declaration(

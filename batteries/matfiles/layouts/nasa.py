@@ -4,7 +4,8 @@ A cycle of the product is a discharge with the charge before it; its index count
 `Current_measured` is used: the sign of `Current_load` flips between records.
 """
 
-from batteries.matfiles.declared import Column, Declaration, declared
+from batteries.matfiles.declaration import Column, Declaration
+from batteries.matfiles.declared import declared
 from batteries.matfiles.entries import Record
 from batteries.matfiles.tree import Struct, scalar
 

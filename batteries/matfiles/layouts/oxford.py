@@ -4,7 +4,8 @@
 the cycle: a charge and a discharge at 1C. The slow ones (OCVch, OCVdc) are not part of it. The file has no current.
 """
 
-from batteries.matfiles.declared import Column, Declaration, declared
+from batteries.matfiles.declaration import Column, Declaration
+from batteries.matfiles.declared import declared
 
 LAYOUT = declared(
     Declaration(

@@ -1,6 +1,7 @@
 """XJTU (Wang et al., Nature Communications 15:4332, 2024): NCM cells of Lishen; `data` has a struct a cycle."""
 
-from batteries.matfiles.declared import Column, Declaration, declared
+from batteries.matfiles.declaration import Column, Declaration
+from batteries.matfiles.declared import declared
 
 LAYOUT = declared(
     Declaration(
