@@ -189,9 +189,6 @@ def _clock_and_warmth(segments: Segments) -> dict[str, Floats]:
     """Duration, and temperature over time; over the samples where the time is not known."""
     temperature, steps = segments.temperature_c, segments.steps_s
     lasting = segments.sum(steps)
-    duration = lasting
-    if not np.isfinite(duration).all():
-        duration = segments.max(segments.time_s) - segments.min(segments.time_s)
     pairs = np.zeros(steps.size)
     np.add(temperature[1:], temperature[:-1], out=pairs[:-1])
     warmth = segments.sum(pairs * steps)
@@ -204,6 +201,7 @@ def _clock_and_warmth(segments: Segments) -> dict[str, Floats]:
         warm = np.isfinite(temperature)
         plain = segments.sum(np.where(warm, temperature, 0.0)) / segments.count(warm)
         mean = np.where(lasting > 0, mean, plain)
+    duration = segments.max(segments.time_s) - segments.min(segments.time_s)
     return {"duration_s": duration, "mean_temperature_c": mean, "max_temperature_c": segments.max(temperature)}
 
 
@@ -249,9 +247,10 @@ def _onsets(load: Load, first: Places, last: Places) -> Places:
 
     The run under load in which the charge drawn passes `ONSET_SHARE` of the whole.
     """
-    drawn = np.cumsum(load.charge_as)
-    offset = drawn[first] - load.charge_as[first]
-    passing = np.searchsorted(drawn, offset + ONSET_SHARE * (drawn[last] - offset), side="right")
     begins = np.flatnonzero(np.append(True, ~load.steady[:-1]))
-    runs = begins[np.searchsorted(begins, np.clip(passing, first, last), side="right") - 1]
+    passing = first.copy()
+    for segment, (start, end) in enumerate(zip(first.tolist(), last.tolist(), strict=True)):
+        drawn = np.cumsum(np.nan_to_num(load.charge_as[start : end + 1], nan=0.0))
+        passing[segment] = min(start + int(np.searchsorted(drawn, ONSET_SHARE * drawn[-1], side="right")), end)
+    runs = begins[np.searchsorted(begins, passing, side="right") - 1]
     return np.asarray(np.maximum(runs, first))

@@ -78,14 +78,13 @@ class Phase:
     def running(self, values: Floats) -> Floats:
         """Sums (m,) of values up to each sample since the first of its segment, which counts as nothing.
 
-        Values that are unknown leave the sums of their own segment unknown, and no other's.
+        Segment by segment, so that what is absurd or unknown in one touches no other.
         """
-        known = np.isfinite(values)
-        sums = np.cumsum(np.where(known, values, 0.0))
-        spoilt = None if known.all() else self.sum(~known) > 0
-        sums -= self.first(sums)[self.owner]
-        if spoilt is not None:
-            sums[spoilt[self.owner]] = np.nan
+        sums = np.empty(values.size)
+        for segment in np.flatnonzero(self.sizes).tolist():
+            own = slice(self.starts[segment], self.ends[segment])
+            np.cumsum(values[own], out=sums[own])
+            sums[own] -= sums[own.start]
         return sums
 
     def sum(self, values: Floats | Flags) -> Floats:

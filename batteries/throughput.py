@@ -44,7 +44,7 @@ class Load:
         if known.all():
             return self._total(volts * self.charge_as) / np.where(self.charge_ah > 0, SECONDS_PER_HOUR, np.nan)
         energy = self._total(np.where(known, volts * self.charge_as, 0.0))
-        return self.charge_ah * energy / self._total(np.where(known, self.charge_as, 0.0))
+        return self.charge_ah * (energy / self._total(np.where(known, self.charge_as, 0.0)))
 
     @cached_property
     def mean_current_a(self) -> Floats:
@@ -77,9 +77,9 @@ def charged(segments: Segments, nominal_capacity_ah: float | None) -> tuple[Floa
     unsure = ~np.isfinite(energy)
     if unsure.any():
         known = np.isfinite(volts)
-        charge_as = np.where(np.isfinite(charge_as), charge_as, 0.0)
-        charge = segments.sum(charge_as)
-        energy = charge * segments.sum(np.where(known, volts, 0.0)) / segments.sum(np.where(known, charge_as, 0.0))
+        charge = segments.sum(np.where(np.isfinite(charge_as), charge_as, 0.0))
+        measured = segments.sum(np.where(known, volts, 0.0)) / segments.sum(np.where(known, charge_as, 0.0))
+        energy = np.where(unsure, charge * measured, energy)
     charge = np.where(charge > 0, charge, np.nan) / 2.0 / SECONDS_PER_HOUR
     return charge, np.where(charge > 0, energy, np.nan) / 4.0 / SECONDS_PER_HOUR
 

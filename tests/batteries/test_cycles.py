@@ -33,6 +33,14 @@ def samples(time_s, current_a, voltage_v=3.7, temperature_c=25.0, **facts):
     return Cycle(1, np.asarray(time_s, dtype=float), voltage_v + shape, current_a, temperature_c + shape, **facts)
 
 
+def watched_closely(cycle):
+    """The last sample at rest lies 5 s before the load, not a minute."""
+    rest = int(np.argmax(cycle.current_a < -0.5)) - 1
+    time_s = cycle.time_s.copy()
+    time_s[rest] = time_s[rest + 1] - 5.0
+    return replace(cycle, time_s=time_s)
+
+
 def trapezoids(cycle, sign, smallest_a):
     """Ah and Wh that flow one way, sample by sample, between neighbours that both do."""
     charge = energy = 0.0
@@ -160,17 +168,13 @@ class TestOtherScalars:
         cycle = make_cycle()
         # 4.1 V at rest, 4.0 V at 1 A; but the sample at rest lies a minute before
         assert np.isnan(scalars(cycle)["internal_resistance_ohm"])
-        rest = int(np.argmax(cycle.current_a < -0.5)) - 1
-        time_s = cycle.time_s.copy()
-        time_s[rest] = 7860.0 - 5.0
-        assert scalars(replace(cycle, time_s=time_s))["internal_resistance_ohm"] == pytest.approx(0.1)
+        assert scalars(watched_closely(cycle))["internal_resistance_ohm"] == pytest.approx(0.1)
 
     def test_a_pulse_of_the_cycler_before_the_charge_is_not_the_load(self, make_cycle):
-        cycle = make_cycle()
-        rest = int(np.argmax(cycle.current_a < -0.5)) - 1
-        time_s, current = cycle.time_s.copy(), cycle.current_a.copy()
-        time_s[rest], current[1:3] = 7860.0 - 5.0, -1.0  # a minute of two hours
-        pulsed = replace(cycle, time_s=time_s, current_a=current)
+        cycle = watched_closely(make_cycle())
+        current = cycle.current_a.copy()
+        current[1:3] = -1.0  # for a minute, against two hours
+        pulsed = replace(cycle, current_a=current)
         assert scalars(pulsed)["internal_resistance_ohm"] == pytest.approx(0.1)
 
     def test_a_recorded_resistance_counts_for_the_whole_record_where_there_is_one(self, make_cycle):
@@ -210,6 +214,14 @@ class TestOtherScalars:
         values[[20, 60, 125, 130]] = absurd
         found = scalars(replace(make_cycle(), **{column: values}))
         assert not np.isinf(list(found.values())).any()
+
+    @pytest.mark.parametrize("column", SAMPLE_COLUMNS)
+    def test_what_is_unknown_or_absurd_in_one_cycle_touches_no_other(self, make_cycle, column):
+        cycle = watched_closely(make_cycle())
+        alone = scalars(cycle)
+        for other in (without(cycle, column), replace(cycle, **{column: 1e290 * getattr(cycle, column)})):
+            found = cycle_scalars(recording(other, cycle, other), 2.0)
+            assert {name: values[1] for name, values in found.columns().items()} == pytest.approx(alone, nan_ok=True)
 
     def test_cycles_without_samples_have_no_scalars_and_disturb_no_others(self, make_cycle):
         nothing = samples(np.empty(0), np.empty(0))

@@ -317,6 +317,11 @@ class TestManyAtOnce:
             alone = [cycle_features(cycle, nominal) for cycle in cycles]
             assert together == pytest.approx(np.array(alone), rel=1e-5, abs=1e-7, nan_ok=True)
 
+    def test_absurd_numbers_in_one_cycle_touch_no_other(self, make_cycle):
+        cycle = make_cycle()
+        absurd = replace(cycle, current_a=1e290 * cycle.current_a)
+        assert np.array_equal(recording_features([absurd, cycle], 2.0)[1], cycle_features(cycle, 2.0), equal_nan=True)
+
     def test_no_cycles_have_no_features(self):
         assert recording_features([], 2.0).shape == (0, len(FEATURE_NAMES))
 
