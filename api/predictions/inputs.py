@@ -42,8 +42,9 @@ class Asked:
     @property
     def input_hash(self) -> str:
         """SHA-256 of what the model is shown."""
-        shown = [self.question.x, self.question.cycle_index, self.question.nominal_capacity_ah, self.question.chemistry]
-        return hashlib.sha256(orjson.dumps(shown, option=orjson.OPT_SERIALIZE_NUMPY)).hexdigest()
+        asked = self.question
+        facts = [asked.x.shape, asked.cycle_index, asked.nominal_capacity_ah, asked.chemistry]
+        return hashlib.sha256(orjson.dumps(facts) + asked.x.tobytes()).hexdigest()
 
 
 class Preparation:

@@ -23,6 +23,7 @@ from api.serving import Question, Serving, as_json, no_model, refusal
 from store.session import reading
 from store.settings import Settings
 
+FEW_NUMBERS = 50_000  # are written in less time than another thread needs to wake up
 MOST_KEPT = 2048  # answers, some 2 kB each
 
 Outcome = PredictionAnswer | ApiError
@@ -115,7 +116,10 @@ class Predictor:
         if not missing:
             return {}
         try:
-            answers = await self._serving.predict(await run_sync(as_json, list(missing.values())))
+            questions = list(missing.values())
+            numbers = sum(question.x.size for question in questions)
+            body = as_json(questions) if numbers < FEW_NUMBERS else await run_sync(as_json, questions)
+            answers = await self._serving.predict(body)
         except ServiceUnavailable as error:
             return dict.fromkeys(missing, error.with_traceback(None))
         if len(answers) != len(missing):

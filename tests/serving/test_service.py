@@ -37,6 +37,7 @@ def service(tmp_path_factory, free_ports, eventually, servers, mlflow_server):
     with servers(command, home / "log", {**inherited, **settings}):
         eventually(ready, 60, "the service ready")
         ask.url = url
+        ask.post = lambda path, **body: session.post(url + path, json=body, timeout=30).json()
         yield ask
 
 
@@ -68,9 +69,11 @@ class TestPredict:
         assert [answer["model_version"] for answer in answered] == [versions[1], versions[0], versions[1]]
         for answer, (fitted, cycles) in zip(answered, ((second, 20), (first, 20), (second, 1)), strict=True):
             own = expected(fitted, history, cycles)
-            assert answer["soh"] == pytest.approx(own.soh, abs=1e-6)
-            assert answer["rul"] == pytest.approx(own.rul, abs=1e-3)
-            assert answer["confidence"] == pytest.approx(own.confidence, abs=1e-6)
+            assert answer["soh"] == pytest.approx(own.soh, abs=1e-5)
+            assert answer["rul"] == pytest.approx(own.rul, rel=1e-5)
+            assert answer["confidence"] == pytest.approx(own.confidence, abs=1e-5)
+            assert answer["soh_interval"] == pytest.approx(own.soh_interval, abs=1e-5)
+            assert answer["end_of_life"] == 0.8
             assert set(answer) >= {"soh_interval", "rul_interval", "calibration", "warnings"}
 
     def test_a_wrong_item_spoils_no_other(self, service, train, register, item):
@@ -84,6 +87,13 @@ class TestPredict:
         codes = [answer.get("error", {}).get("code") for answer in answers]
         assert codes == [None, *["INVALID"] * len(wrong), None]
         assert answers[0] == answers[-1]
+
+    def test_explains_where_it_is_asked_to(self, service, train, register, item):
+        version = register(train("baseline")).version
+        plain, explained = service(item("baseline", version), item("baseline", version) | {"explain": True})
+        assert "explanation" not in plain
+        assert {"feature", "value", "typical", "soh", "rul"} == set(explained["explanation"][0])
+        assert explained["soh"] == pytest.approx(plain["soh"], abs=1e-5)
 
     def test_there_is_no_such_version(self, service, item):
         [answer] = service(item("baseline", "999"))
@@ -102,6 +112,7 @@ class TestChampion:
     ):
         [answer] = service(item("deephpm"))
         assert answer["error"]["code"] == "NOT_FOUND"
+        assert service.post("/champion", algorithm="deephpm") == {"version": None}
 
         old, new = (register(train("deephpm", seed=seed)).version for seed in (0, 1))
         registry.set_alias("deephpm", "champion", old)
@@ -118,9 +129,22 @@ class TestChampion:
         eventually(taken_over, 10, "the new champion serving", every=0.05)
         assert time.monotonic() - began < STALE_S + 1
         assert seen <= {old, new}
+        assert service.post("/champion", algorithm="deephpm") == {"version": new}
+        assert service.post("/uses", algorithm="deephpm", version=new) is False
 
 
 class TestHealth:
     @pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics"])
     def test_is_told(self, service, path):
         assert requests.get(service.url + path, timeout=5).status_code == 200
+
+    def test_metrics_count_predictions_and_models(self, service, train, register, item):
+        service(item("baseline", register(train("baseline")).version), {"algorithm": "oracle"})
+        told = requests.get(service.url + "/metrics", timeout=5).text
+        counted = {
+            line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in told.splitlines() if line[0] != "#"
+        }
+        assert counted['battery_predictions_total{outcome="answered"}'] >= 1
+        assert counted['battery_predictions_total{outcome="refused"}'] >= 1
+        loaded = [value for name, value in counted.items() if name.startswith("battery_models_bytes")]
+        assert sum(loaded) > 100_000
