@@ -12,7 +12,7 @@ from batteries.matfiles.entries import Record
 from batteries.matfiles.errors import NoCycles
 from batteries.matfiles.facts import facts, nominal_capacity_ah
 from batteries.matfiles.findings import Findings
-from batteries.matfiles.layout import Layout
+from batteries.matfiles.layout import Cell, Layout
 from batteries.matfiles.places import ROOT, Place, cells_at, records_at
 from batteries.matfiles.tree import Node, Numbers, Struct, text
 from batteries.recordings import Recording
@@ -26,13 +26,17 @@ def declared(declaration: Declaration) -> Layout:
     return Layout(
         name=declaration.name,
         description=declaration.description,
-        cells=lambda variables: _names(declaration, _places(declaration, variables)),
-        read=partial(_read, declaration),
+        cells=partial(_cells, declaration),
     )
 
 
-def _places(declaration: Declaration, variables: Struct) -> list[Place]:
-    return list(cells_at(variables, partial(_is_cell, declaration)))
+def _cells(declaration: Declaration, variables: Struct) -> tuple[Cell, ...]:
+    places = list(cells_at(variables, partial(_is_cell, declaration)))
+    names = _names(declaration, places)
+    return tuple(
+        Cell(name, partial(_read, declaration, variables, place, name, len(places)))
+        for name, place in zip(names, places, strict=True)
+    )
 
 
 def _is_cell(declaration: Declaration, cell: Record) -> bool:
@@ -77,14 +81,12 @@ def _name(node: Node | None) -> str | None:
     return text(node)
 
 
-def _read(declaration: Declaration, variables: Struct, cell: int) -> Recording:
+def _read(declaration: Declaration, variables: Struct, place: Place, name: str, cells_in_file: int) -> Recording:
     """The recording of one cell.
 
     Raises:
         NoCycles: there is no discharge, or no cycle has samples.
     """
-    places = _places(declaration, variables)
-    place, name = places[cell], _names(declaration, places)[cell]
     findings = Findings(remarks=[f"{declaration.name} layout", *declaration.notes], sign_is_said=True)
     if declaration.derives_current:
         findings.said.add("current_a")
@@ -108,7 +110,7 @@ def _read(declaration: Declaration, variables: Struct, cell: int) -> Recording:
         nominal_capacity_ah=nominal,
         manufacturer=said.get("manufacturer", declaration.manufacturer),
         chemistry=said.get("chemistry", declaration.chemistry),
-        report=findings.report(len(places)),
+        report=findings.report(cells_in_file),
         discharge_cut_off_v=declaration.discharge_cut_off_v,
     )
 

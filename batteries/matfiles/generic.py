@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -15,12 +16,12 @@ from batteries.matfiles.errors import NoCycles
 from batteries.matfiles.evidence import gained
 from batteries.matfiles.facts import facts, nominal_capacity_ah
 from batteries.matfiles.findings import Findings
-from batteries.matfiles.layout import Layout, numbered
+from batteries.matfiles.layout import Cell, Layout, numbered
 from batteries.matfiles.names import understand
 from batteries.matfiles.parts import Part, parts
 from batteries.matfiles.physics import CELL_VOLTS, middle
 from batteries.matfiles.places import constant
-from batteries.matfiles.search import Found, find
+from batteries.matfiles.search import Found, Search, find
 from batteries.matfiles.tree import Struct
 from batteries.matfiles.units import UNITS
 from batteries.recordings import Cycle, Recording
@@ -30,19 +31,18 @@ LONG_RECORD_SAMPLES = 200_000
 SYMBOLS = {column: next(iter(units.values())).symbol if units else "" for column, units in UNITS.items()}
 
 
-def cells(variables: Struct) -> tuple[str, ...]:
-    """Paths at which cycles lie; several where the file holds several cells."""
-    return tuple(found.path for found in find(variables).cells)
+def cells(variables: Struct) -> tuple[Cell, ...]:
+    """A cell for each path at which cycles lie."""
+    search = find(variables)
+    return tuple(Cell(found.path, partial(read, variables, search, found)) for found in search.cells)
 
 
-def read(variables: Struct, cell: int) -> Recording:
+def read(variables: Struct, search: Search, found: Found) -> Recording:
     """The recording of the cycles at one path.
 
     Raises:
         NoCycles: no record has samples, or nothing says that this is a cell that is discharged again and again.
     """
-    search = find(variables)
-    found = search.cells[cell]
     findings = Findings()
     entries = _usable(list(_entries(found, findings)), found, findings)
     said = facts(variables.element(0)) | facts(found.around)
@@ -231,5 +231,4 @@ LAYOUT = Layout(
     description="a struct array, a cell array of structs, cell arrays, matrices, or flat columns with a cycle number, "
     "with voltage and current and perhaps time, temperature and capacity in the usual spellings",
     cells=cells,
-    read=read,
 )

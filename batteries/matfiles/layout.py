@@ -14,17 +14,23 @@ Samples = dict[str, Floats]
 
 
 @dataclass(frozen=True)
+class Cell:
+    """A cell that a layout recognises in a file. `read` raises NoCycles where it has no cycles."""
+
+    name: str
+    read: Callable[[], Recording]
+
+
+@dataclass(frozen=True)
 class Layout:
     """One way in which battery files are laid out.
 
-    `cells(variables)` names the cells it recognises, empty where the file is not of this layout.
-    `read(variables, cell)` reads one of them by its position; it raises NoCycles where that has no cycles.
+    `cells(variables)` finds the cells that it recognises, none where the file is not of this layout.
     """
 
     name: str
     description: str  # completes "Layouts that are read: name (…)"
-    cells: Callable[[Struct], tuple[str, ...]]
-    read: Callable[[Struct, int], Recording]
+    cells: Callable[[Struct], tuple[Cell, ...]]
 
 
 def joined(parts: Iterable[Samples]) -> Samples:

@@ -1,5 +1,6 @@
 """The door: a MAT-file in, a Recording out. The layout is recognised from what the file holds, never from its name."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from importlib import import_module
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from batteries.matfiles import generic, layouts
 from batteries.matfiles.errors import NoCycles, SeveralCells, UnreadableFile
-from batteries.matfiles.layout import Layout
+from batteries.matfiles.layout import Cell, Layout
 from batteries.matfiles.level5 import read_level5
 from batteries.matfiles.tree import Other, Struct, describe
 from batteries.recordings import SAMPLE_COLUMNS, Cycle, Recording
@@ -88,7 +89,7 @@ def _recording(variables: Struct, cell: int | None) -> Recording:
         if cells:
             try:
                 with np.errstate(all="ignore"):  # a damaged file may hold any bits as numbers
-                    return _finite(layout.read(variables, _chosen(cells, cell)))
+                    return _finite(_chosen(cells, cell).read())
             except NoCycles as reason:
                 reasons.append(str(reason))
     why = reasons[0] if reasons else "no battery cycles found."
@@ -133,13 +134,14 @@ def _known(cycle: Cycle) -> Cycle:
     return replace(cycle, **columns)
 
 
-def _chosen(cells: tuple[str, ...], cell: int | None) -> int:
-    listed = ", ".join(f"{at}: {name}" for at, name in enumerate(cells))
+def _chosen(cells: Sequence[Cell], cell: int | None) -> Cell:
+    names = tuple(found.name for found in cells)
+    listed = ", ".join(f"{at}: {name}" for at, name in enumerate(names))
     if cell is None and len(cells) > 1:
-        raise SeveralCells(f"the file holds {len(cells)} cells; choose one with the field 'cell' ({listed})", cells)
+        raise SeveralCells(f"the file holds {len(cells)} cells; choose one with the field 'cell' ({listed})", names)
     if cell is not None and not 0 <= cell < len(cells):
-        raise SeveralCells(f"there is no cell {cell} in the file; it holds {len(cells)} ({listed})", cells)
-    return cell or 0
+        raise SeveralCells(f"there is no cell {cell} in the file; it holds {len(cells)} ({listed})", names)
+    return cells[cell or 0]
 
 
 def _found(variables: Struct) -> str:

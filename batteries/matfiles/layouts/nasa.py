@@ -13,11 +13,10 @@ from batteries.matfiles.tree import Struct, scalar
 def resistance_ohm(operation: Record) -> float | None:
     """Electrolyte and charge-transfer resistance, Re + Rct, that an impedance measurement estimates."""
     data = operation["data"]
-    if not isinstance(data, Struct) or data.count != 1 or not {"Re", "Rct"} <= set(data.fields):
+    if not isinstance(data, Struct) or data.count != 1 or "Re" not in data.fields or "Rct" not in data.fields:
         return None
-    parts = [scalar(data.fields[name][0]) for name in ("Re", "Rct")]
-    known = [part for part in parts if part is not None and part > 0]
-    return sum(known) if len(known) == len(parts) else None
+    electrolyte, transfer = scalar(data.fields["Re"][0]), scalar(data.fields["Rct"][0])
+    return electrolyte + transfer if electrolyte and transfer and min(electrolyte, transfer) > 0 else None
 
 
 LAYOUT = declared(
