@@ -188,25 +188,25 @@ class _Variable:
         """The array whose tag begins at a place, as a node of the tree."""
         if depth > MAX_DEPTH:
             raise UnreadableFile(f"structs and cells are nested deeper than {MAX_DEPTH}")
-        kind, start, length, _ = self.element(at)
-        if kind != MI_MATRIX:
-            raise UnreadableFile("the MAT-file is damaged: there is no array where one should be")
-        if not length:
-            return Numbers((0, 0), lambda: np.empty(0))
-        end = start + length
-        words = self._usual(self._content, at) if at + USUAL_BYTES <= len(self._content) else None
+        words = self._usual(self._content, at) if at + USUAL_BYTES <= len(self._content) else ()
         if words and (words[0], words[2], words[3], words[6], words[7], words[10], words[11]) == USUAL_START:
-            packed, shape, after = words[4], words[8:10], at + USUAL_BYTES
-            if packed & 0xFF in OTHER_CLASSES:
-                return Other(f"MATLAB {OTHER_CLASSES[packed & 0xFF]}")
+            packed, shape, after, end = words[4], words[8:10], at + USUAL_BYTES, at + TAG_BYTES + words[1]
+            if end > len(self._content):
+                raise UnreadableFile(OUTSIDE)
         else:
+            kind, start, length, _ = self.element(at)
+            if kind != MI_MATRIX:
+                raise UnreadableFile("the MAT-file is damaged: there is no array where one should be")
+            if not length:
+                return Numbers((0, 0), lambda: np.empty(0))
             flags = self.element(start)
-            packed = self._integer("I", flags[1])
-            if packed & 0xFF in OTHER_CLASSES:
-                return Other(f"MATLAB {OTHER_CLASSES[packed & 0xFF]}")
-            dimensions = self.element(flags[3])
-            shape = tuple(self._numbers(dimensions).astype(np.int64).tolist())
-            after = self.element(dimensions[3])[3]  # past the name
+            packed, shape, after, end = self._integer("I", flags[1]), (), 0, start + length
+            if packed & 0xFF not in OTHER_CLASSES:
+                dimensions = self.element(flags[3])
+                shape = tuple(self._numbers(dimensions).astype(np.int64).tolist())
+                after = self.element(dimensions[3])[3]  # past the name
+        if packed & 0xFF in OTHER_CLASSES:
+            return Other(f"MATLAB {OTHER_CLASSES[packed & 0xFF]}")
         return self._content_of(packed, shape, after, end, depth)
 
     def _content_of(self, packed: int, shape: tuple[int, ...], at: int, end: int, depth: int) -> Node:

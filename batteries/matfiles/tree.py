@@ -18,11 +18,12 @@ Item = TypeVar("Item")
 
 
 class Lazy(Sequence[T], Generic[Item, T]):
-    """A sequence whose members are made from items when they are asked for."""
+    """A sequence whose members are made from items when they are asked for; the last one made is kept."""
 
     def __init__(self, items: Sequence[Item], make: Callable[[Item], T]) -> None:
         self._items = items
         self._make = make
+        self._last: tuple[int, T] | None = None
 
     def __len__(self) -> int:
         return len(self._items)
@@ -34,7 +35,9 @@ class Lazy(Sequence[T], Generic[Item, T]):
     def __getitem__(self, at: int | slice) -> "T | Lazy[Item, T]":
         if isinstance(at, slice):
             return Lazy(self._items[at], self._make)
-        return self._make(self._items[at])
+        if self._last is None or self._last[0] != at:
+            self._last = at, self._make(self._items[at])
+        return self._last[1]
 
     def __iter__(self) -> Iterator[T]:
         return map(self._make, self._items)
