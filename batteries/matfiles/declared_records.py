@@ -23,11 +23,11 @@ def entries_of(declaration: Declaration, cell: Record, findings: Findings) -> li
     found: list[Entry] = []
     unusable: list[int] = []
     untimed: list[int] = []
-    resistance: float | None = None
+    measured: Record | None = None
     for at, (number, record) in enumerate(records_at(cell, declaration.cycles)):
         kind = (text(record.get(declaration.kind)) or "").lower() if declaration.kind else None
         if kind is not None and kind not in {"charge", "discharge"}:
-            resistance = declaration.resistance(record) if declaration.resistance else None
+            measured = record
             continue
         beside = {name: values[at : at + 1] for name, values in vectors.items()}
         if number is not None:
@@ -39,9 +39,10 @@ def entries_of(declaration: Declaration, cell: Record, findings: Findings) -> li
         if some.unequal:
             untimed.append(at + 1)
         if kind == "discharge":
+            resistance = declaration.resistance(measured) if declaration.resistance and measured is not None else None
             if resistance is not None:
                 some.scalars["resistance_ohm"] = resistance
-            resistance = None
+            measured = None
         found.append(some)
     if unusable:
         findings.left_out.append(f"records without columns of one length: {numbered(unusable)}")

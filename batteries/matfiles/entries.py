@@ -84,14 +84,13 @@ def entry(values: Mapping[str, Floats], *, kind: str | None = None, started: dat
     equal = {
         column: values[column] for column in SAMPLE_COLUMNS if usable and values.get(column, NOTHING).size == usable
     }
-    unknown = np.full(usable, np.nan)
     per_sample = {name: values[name] for name in COUNTERS if 1 < usable == values.get(name, NOTHING).size}
     scalars = {name: one for name in (*COUNTERS, "resistance_ohm") if (one := _constant(values.get(name))) is not None}
     per_sample = {name: counter for name, counter in per_sample.items() if name not in scalars}
     known_lengths = [column for column in SAMPLE_COLUMNS if values.get(column, NOTHING).size]
     return Entry(
         index=whole(values.get("cycle_index", NOTHING)),
-        samples={column: equal.get(column, unknown) for column in SAMPLE_COLUMNS},
+        samples={column: equal[column] if column in equal else np.full(usable, np.nan) for column in SAMPLE_COLUMNS},
         counters=per_sample,
         scalars=scalars,
         unequal=tuple(column for column in known_lengths if column not in equal),
