@@ -58,10 +58,20 @@ class Outgoing(RawIOBase):
         return taken
 
 
+def parquet(file: Outgoing, schema: pa.Schema) -> Writer:
+    """A writer of Parquet. Bytes of samples that lie together by significance are half as many when compressed."""
+    samples = [f"{field.name}.list.element" for field in schema if pa.types.is_list(field.type)]
+    split = samples or False
+    writer: Writer = pq.ParquetWriter(
+        file, schema, compression="zstd", use_dictionary=False, use_byte_stream_split=split
+    )
+    return writer
+
+
 WRITERS: dict[Format, Callable[[Outgoing, pa.Schema], Writer]] = {
     ARROW: pa.ipc.new_stream,
     ARROW_FILE: pa.ipc.new_file,
-    PARQUET: lambda file, schema: pq.ParquetWriter(file, schema, compression="zstd"),
+    PARQUET: parquet,
     CSV: lambda file, schema: pyarrow.csv.CSVWriter(
         file, schema, write_options=pyarrow.csv.WriteOptions(quoting_header="none")
     ),
