@@ -18,16 +18,17 @@ from batteries.matfiles.facts import facts, nominal_capacity_ah
 from batteries.matfiles.findings import Findings
 from batteries.matfiles.layout import Cell, Layout, numbered
 from batteries.matfiles.names import understand
-from batteries.matfiles.parts import Part, parts
+from batteries.matfiles.parts import Part, columns_of, parts
 from batteries.matfiles.physics import CELL_VOLTS, middle
 from batteries.matfiles.places import constant
 from batteries.matfiles.search import Found, Search, find
-from batteries.matfiles.tree import Struct
+from batteries.matfiles.tree import Numbers, Struct
 from batteries.matfiles.units import UNITS
 from batteries.recordings import Cycle, Recording
 
 HALF_CYCLE_SHARE = 0.4  # of the largest charge or discharge: what turns by less is not the end of a discharge
 LONG_RECORD_SAMPLES = 200_000
+BESIDE = frozenset({"cycle_index", "capacity_ah", "discharged_ah", "charged_ah", "resistance_ohm"})
 SYMBOLS = {column: next(iter(units.values())).symbol if units else "" for column, units in UNITS.items()}
 
 
@@ -67,8 +68,35 @@ def _entries(found: Found, findings: Findings) -> Iterator[Entry]:
     records: Iterator[Record] = found.records()
     if found.whole:
         records = _cut(next(records), findings)
-    for record in records:
-        yield _entry(parts(record), findings)
+    beside = {} if found.whole or found.count < 2 else _beside(found)
+    for at, record in enumerate(records):
+        yield _entry(_with_beside(parts(record), beside, at), findings)
+
+
+def _beside(found: Found) -> dict[str, tuple[str, Floats]]:
+    """Vectors with one number for each cycle that stand beside the cycles, or in a struct there: by column, with names."""
+    inside = [
+        node.element(0) for name in found.around if isinstance(node := found.around[name], Struct) and node.count == 1
+    ]
+    vectors: dict[str, tuple[str, Floats]] = {}
+    for fields in (found.around, *inside):
+        for column, name in columns_of(fields).items():
+            node = fields[name]
+            if column in BESIDE and column not in vectors and isinstance(node, Numbers) and node.size == found.count:
+                vectors[column] = (name, node.read())
+    return vectors
+
+
+def _with_beside(found: Sequence[Part], beside: dict[str, tuple[str, Floats]], at: int) -> Sequence[Part]:
+    """The parts of a record with what is said beside the cycles, where it does not say it itself; the last is a discharge."""
+    said = {column for part in found for column in part.columns}
+    lacking = {column: (name, values) for column, (name, values) in beside.items() if column not in said}
+    if not found or not lacking or at >= min(values.size for _, values in lacking.values()):
+        return found
+    last = found[-1]
+    fields = {**last.fields, **{name: constant(values[at : at + 1]) for name, values in lacking.values()}}
+    columns = {**last.columns, **{column: name for column, (name, _) in lacking.items()}}
+    return [*found[:-1], Part(fields, last.kind, columns)]
 
 
 def _entry(found: Sequence[Part], findings: Findings) -> Entry:

@@ -162,6 +162,17 @@ class TestForms:
         assert len(recording) == 300
         assert recording.cycles[200].current_a[[10, 190]].tolist() == [1.0, -2.0]
 
+    @pytest.mark.parametrize("inside", [False, True])
+    def test_numbers_for_each_cycle_beside_the_cycles_are_theirs(self, write_mat, tmp_path, cycles, inside):
+        table = {
+            "cycle_number": np.array(NUMBERS, dtype=float),
+            "discharge_capacity_mAh": 1000.0 * np.array(CAPACITIES),
+        }
+        beside = {"summary": table} if inside else table
+        recording = read(write_mat(tmp_path / "x.mat", {"data": [plain(cycle) for cycle in cycles], **beside}))
+        assert [cycle.index for cycle in recording.cycles] == list(NUMBERS)
+        assert [cycle.recorded_capacity_ah for cycle in recording.cycles] == pytest.approx(CAPACITIES)
+
     def test_one_cycle_alone_is_a_file_of_one_cycle(self, write_mat, tmp_path, cycles):
         recording = read(write_mat(tmp_path / "x.mat", plain(cycles[0])))
         assert len(recording) == 1
