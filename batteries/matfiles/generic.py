@@ -74,10 +74,9 @@ def _entries(found: Found, findings: Findings) -> Iterator[Entry]:
 
 
 def _beside(found: Found) -> dict[str, tuple[str, Floats]]:
-    """Vectors with one number for each cycle that stand beside the cycles, or in a struct there: by column, with names."""
-    inside = [
-        node.element(0) for name in found.around if isinstance(node := found.around[name], Struct) and node.count == 1
-    ]
+    """Vectors with one number for each cycle beside the cycles, or in a struct there: by column, with their names."""
+    nodes = [found.around[name] for name in found.around]
+    inside = [node.element(0) for node in nodes if isinstance(node, Struct) and node.count == 1]
     vectors: dict[str, tuple[str, Floats]] = {}
     for fields in (found.around, *inside):
         for column, name in columns_of(fields).items():
@@ -88,7 +87,7 @@ def _beside(found: Found) -> dict[str, tuple[str, Floats]]:
 
 
 def _with_beside(found: Sequence[Part], beside: dict[str, tuple[str, Floats]], at: int) -> Sequence[Part]:
-    """The parts of a record with what is said beside the cycles, where it does not say it itself; the last is a discharge."""
+    """The parts of a record, the last of which is the discharge, with what stands beside and not in it."""
     said = {column for part in found for column in part.columns}
     lacking = {column: (name, values) for column, (name, values) in beside.items() if column not in said}
     if not found or not lacking or at >= min(values.size for _, values in lacking.values()):
