@@ -77,6 +77,7 @@ def as_data(version: DataVersion, current_id: int | None) -> dict[str, object]:
 
 def run_checkout(name: str, *, yes: bool) -> int:
     """Restore a version; asks first when the present state has to be versioned for it."""
+    from store.refreshing import refresh_stale
     from store.restoring import outlook, restore
 
     dvc_hash = find(name)
@@ -98,6 +99,8 @@ def run_checkout(name: str, *, yes: bool) -> int:
     if done.before is not None and restored is not None and done.before != restored.id:
         say(f"what was there before is version {done.before}: `battery data checkout {done.before}` brings it back")
         push_what_was_there()
+    if refreshed := refresh_stale():
+        say(f"an older release made that version: {counted(len(refreshed), 'battery')} got this release's features")
     return 0
 
 

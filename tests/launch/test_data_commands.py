@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from batteries.features import FEATURE_VERSION
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 TWO_VERSIONS = """
 import shutil, sys
@@ -114,6 +116,29 @@ class TestCheckout:
         assert described(home) == {"1": "NMC", "2": "NMC"}
         battery("data", "checkout", "3")
         assert described(home) == {"1": "LFP", "3": "new"}
+
+    def test_of_an_older_releases_version_gives_the_batteries_this_releases_features(self, battery, home, environment):
+        """Of that release are a battery and its description alone, which say so."""
+        older = """
+from store import imports, versions
+imports.FEATURE_VERSION, refresh, versions.refresh_stale = 0, versions.refresh_stale, list
+with imports.incoming() as folder:
+    from batteries.samples import synthetic_cell, write_mat
+    write_mat(synthetic_cell(cycles=6, seed=9), folder / "received")
+    imports.import_upload(folder / "received", "old.mat")
+print(versions.version_everything(push=False).id)
+refresh()
+versions.refresh_stale = refresh
+versions.version_everything(push=False)
+"""
+        made = subprocess.run(
+            [sys.executable, "-c", older], cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=True
+        )
+        done = battery("data", "checkout", made.stdout.strip())
+        assert done.returncode == 0, done.stderr
+        assert "1 battery got this release's features" in done.stdout
+        said = json.loads((home / "data" / "batteries" / "4.json").read_text())
+        assert said["feature_version"] == FEATURE_VERSION
 
     @pytest.mark.parametrize("name", ["9", "nonsense", "0" * 32])
     def test_of_what_is_no_version_is_one_line(self, battery, home, name):
