@@ -1,6 +1,8 @@
 import math
 import os
 import stat
+import subprocess
+import sys
 import threading
 import time
 
@@ -9,7 +11,8 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import IntegrityError
 
 from store import migrations, session
-from store.session import reading, transaction
+from store.session import Watch, reading, selecting, transaction
+from store.settings import CHECKOUT
 from store.tables import Battery, Job, User, utc_now
 
 
@@ -161,3 +164,34 @@ class TestMakePrivateFile:
         path.chmod(0o640)
         session.make_private_file(path)
         assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+@pytest.mark.usefixtures("database")
+class TestWatch:
+    def test_sees_every_commit_and_nothing_else(self, database):
+        watch = Watch()
+        before = watch.state()
+        if database.database_url is not None:  # PostgreSQL does not tell: the database has to be asked each time
+            assert watch.state() != before
+            return
+        with reading() as session:
+            session.scalars(select(User)).all()
+        assert watch.state() == before
+        with transaction() as session:
+            session.add(User(email="a@example.com", password_hash="x"))
+        assert (after := watch.state()) != before
+        program = "from store.session import transaction; from store.tables import User\n"
+        program += "with transaction() as s: s.add(User(email='b@example.com', password_hash='x'))"
+        environment = os.environ | {"BATTERY_HOME": str(database.home)}
+        subprocess.run([sys.executable, "-c", program], cwd=CHECKOUT, env=environment, check=True)
+        assert watch.state() != after
+        watch.close()
+
+
+@pytest.mark.usefixtures("database")
+class TestSelecting:
+    def test_sees_what_was_committed(self):
+        with transaction() as session:
+            session.add(User(email="a@example.com", password_hash="x"))
+        with selecting() as connection:
+            assert connection.execute(select(User.email)).scalars().all() == ["a@example.com"]
