@@ -16,6 +16,7 @@ from batteries.matfiles.layout import Samples
 SMALL_SHARE = 0.05  # of the largest current: below it the cell rests
 CERTAIN_SHARE = 0.8  # of the records that say anything
 SMALLEST_SPAN_V = 0.08  # a record whose voltage moves less says nothing about the direction
+FIRST_PART_V = 0.05  # a cold cell charges within a tenth of the span that its discharge has
 TURN_SHARE = 0.3  # of the voltage's span: what turns by less is not a change of direction
 COARSE_SAMPLES = 400
 SMALLEST_PART = 0.15  # of the charge in a record; a load that is reduced lets the voltage rise too, but not for long
@@ -195,12 +196,14 @@ def turns(volts: Floats, threshold: float, coarse_samples: int = COARSE_SAMPLES)
         if volt < coarse[lowest]:
             lowest = at
         if direction >= 0 and coarse[highest] - volt > threshold:
-            if direction > 0:
-                found.append((_step(volts, highest * stride, at * stride, -1.0), 1.0))
+            turn = _step(volts, highest * stride, at * stride, -1.0)
+            if direction > 0 or volts[turn - 1] - volts[0] > FIRST_PART_V:
+                found.append((turn, 1.0))
             direction, lowest = -1.0, at
         elif direction <= 0 and volt - coarse[lowest] > threshold:
-            if direction < 0:
-                found.append((_step(volts, lowest * stride, at * stride, 1.0), -1.0))
+            turn = _step(volts, lowest * stride, at * stride, 1.0)
+            if direction < 0 or volts[0] - volts[turn - 1] > FIRST_PART_V:
+                found.append((turn, -1.0))
             direction, highest = 1.0, at
     return [*found, (volts.size, direction or 1.0)]
 

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from batteries.matfiles.directions import courses
 from batteries.matfiles.reader import read
@@ -57,6 +58,18 @@ class TestSigns:
         assert recording.report.current_sign == "positive on discharge"
 
 
+class TestRealCells:
+    @pytest.mark.parametrize("cell", ["B0005", "B0025", "B0045"])  # constant loads, pulses, cold
+    def test_measured_currents_get_their_signs_back(self, writers, tmp_path, nasa, cell):
+        measured = read(nasa(cell)).cycles[:12]
+        sizes = [{"V": c.voltage_v, "I": np.abs(c.current_a), "time_s": c.time_s} for c in measured]
+        found = read(writers["level 5"](tmp_path / "x.mat", {"cycles": sizes})).cycles
+        for expected, cycle in zip(measured, found, strict=True):
+            flowing = np.abs(expected.current_a) > 0.3
+            same = np.sign(cycle.current_a[flowing]) == np.sign(expected.current_a[flowing])
+            assert same.mean() > 0.98
+
+
 class TestCourses:
     def test_a_charge_at_constant_voltage_is_a_charge_up_to_the_jump_down(self):
         random = np.random.default_rng(0)
@@ -70,6 +83,11 @@ class TestCourses:
         one = np.concatenate([np.linspace(3.0, 4.2, 300), np.linspace(4.1, 2.9, 200)])
         sign = courses(np.tile(one, 4), np.ones(2000), 0.05)
         assert np.array_equal(sign, np.tile(np.repeat([1.0, -1.0], [300, 200]), 4))
+
+    def test_a_cold_cell_charges_within_a_tenth_of_the_span_that_its_discharge_has(self):
+        voltage = np.concatenate([np.linspace(3.99, 4.2, 40), np.full(900, 4.2), np.linspace(3.96, 2.0, 250)])
+        current = np.concatenate([np.full(40, 1.5), np.linspace(1.5, 0.1, 900), np.ones(250)])
+        assert np.array_equal(courses(voltage, current, 0.05), np.repeat([1.0, -1.0], [940, 250]))
 
     def test_a_voltage_that_hardly_moves_says_nothing(self):
         assert courses(np.full(100, 3.3), np.ones(100), 0.05) is None
