@@ -14,7 +14,7 @@ import requests
 import scipy.io
 from measuring import api_alone, best_of, shared_data, show, signed_in, temporary_home, upload
 
-TIMES = 3
+TIMES = 7
 
 
 def read_by_reference(path: Path) -> int:
@@ -49,8 +49,9 @@ def uploads(session: requests.Session, root: str, data: Path) -> list[list[objec
         ("upload B0006_v73.mat / plain f[ref] loop", v73, partial(read_by_reference, v73)),
     ]
     for name, path, read in reads:
-        ours = best_of(TIMES, partial(upload, session, root, path))
-        alone = best_of(TIMES, read)
+        upload(session, root, path)  # parsers are forked from a process that the first upload starts
+        pairs = [(best_of(1, partial(upload, session, root, path)), best_of(1, read)) for _ in range(TIMES)]
+        ours, alone = (min(column) for column in zip(*pairs, strict=True))
         rows.append([name, ours, alone, ours / alone])
     return rows
 

@@ -124,8 +124,13 @@ def be_a_parser(template: int, order: Order, connection: socket.socket, work: Wo
 
 def main() -> None:
     """Import what parsers need, then serve."""
+    import numpy.ma  # noqa: F401 - numpy imports it when a median is first asked for
+
     from batteries.matfiles import v73  # noqa: F401 - h5py takes longer to import than most files to read
+    from batteries.matfiles.reader import known_layouts
     from store.parse_upload import perform
+
+    known_layouts()
 
     gc.collect()
     gc.freeze()  # what is here already is never looked through again, so parsers share its pages

@@ -173,6 +173,13 @@ class TestTemplate:
         assert first["parent"] == second["parent"] == template
         assert psutil.Process(template).num_threads() == 1
 
+    def test_a_parser_imports_nothing_that_the_template_has_not(self, bare_home, mat, tmp_path, parsing_does):
+        parsing_does(
+            "import json, sys; from store.as_it_is import parse; known = set(sys.modules); parse(order)\n"
+            "return {'error': 'NoCycles', 'message': json.dumps(sorted(set(sys.modules) - known))}"
+        )
+        assert json.loads(fails(bare_home, mat, tmp_path / "out", NoCycles)) == []
+
     def test_no_parser_is_left_when_its_order_is_given_up(self, bare_home, mat, tmp_path, parsing_does):
         parsing_does("import time; time.sleep(100)")
         with RunningParser(bare_home, mat, tmp_path / "out"):
