@@ -87,7 +87,7 @@ def _read(declaration: Declaration, variables: Struct, place: Place, name: str, 
     Raises:
         NoCycles: there is no discharge, or no cycle has samples.
     """
-    findings = Findings(remarks=[f"{declaration.name} layout", *declaration.notes], sign_is_said=True)
+    findings = Findings(remarks=list(declaration.notes), sign_is_said=True)
     if declaration.derives_current:
         findings.said.add("current_a")
     entries = entries_of(declaration, place.fields, findings)
@@ -103,6 +103,7 @@ def _read(declaration: Declaration, variables: Struct, place: Place, name: str, 
     cycles = cycles_of(entries, nominal, findings)
     gaps(cycles, findings)
     findings.sign = DERIVED if declaration.derives_current else _sign_in_file(declaration, findings.sign)
+    findings.remarks.insert(0, f"{declaration.name} layout: {findings.described()}")
     return Recording(
         cycles=tuple(cycles),
         layout=declaration.name,

@@ -32,6 +32,14 @@ class Findings:
             self.origins[column] = Origin(self.origins[column].name, symbol)
         self.repaired.append(why)
 
+    def described(self) -> str:
+        """Where each column comes from, in which unit, and the file's sign of current, in a sentence."""
+        taken = [
+            f"{column} from '{origin.name}'" + (f" in {origin.unit}" if origin.unit else "")
+            for column, origin in self.origins.items()
+        ]
+        return ", ".join(taken) + f"; current {self.sign}"
+
     def report(self, cells_in_file: int) -> Report:
         """All of it, frozen."""
         return Report(

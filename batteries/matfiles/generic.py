@@ -47,12 +47,13 @@ def read(variables: Struct, search: Search, found: Found) -> Recording:
     findings = Findings()
     entries = _usable(list(_entries(found, findings)), found, findings)
     said = facts(variables.element(0)) | facts(found.around)
-    if "description" in said:
-        findings.remarks.insert(0, f"the file says: {said['description']}")
     nominal_ah = nominal_capacity_ah(found.around) or nominal_capacity_ah(variables.element(0))
     cycles = cycles_of(entries, nominal_ah, findings)
     _refuse_other_tests(cycles, found, [place.path for place in search.singles if place is not found], findings)
     gaps(cycles, findings)
+    findings.remarks.insert(0, f"generic layout: {found.count} record(s) at '{found.path}'; {findings.described()}")
+    if "description" in said:
+        findings.remarks.insert(0, f"the file says: {said['description']}")
     return Recording(
         cycles=tuple(cycles),
         layout="generic",
@@ -141,8 +142,6 @@ def _usable(entries: Sequence[Entry], found: Found, findings: Findings) -> list[
     Raises:
         NoCycles: there are none.
     """
-    taken = ", ".join(f"{column} from '{origin.name}'" for column, origin in findings.origins.items())
-    findings.remarks.insert(0, f"generic layout: {found.count} record(s) at '{found.path}'; {taken}")
     usable = [some for some in entries if some.size]
     if not usable:
         raise NoCycles(f"{found.path} holds {found.count} record(s), but none with voltage and current of one length.")

@@ -57,6 +57,9 @@ class TestOneCell:
         assert report["columns"]["time_s"] == {"from": "t", "unit": "min"}
         assert report["columns"]["discharged_ah"] == {"from": "summary.QDischarge", "unit": "Ah"}
         assert report["current_sign"] == "positive on charge"
+        assert report["notes"][0].startswith("matr layout: ")
+        assert "time_s from 't' in min" in report["notes"][0]
+        assert report["notes"][0].endswith("; current positive on charge")
         assert report["repaired"] == []
         assert any("nominal capacity 1.1 Ah" in line for line in report["assumed"])
 
