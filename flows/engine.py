@@ -8,9 +8,12 @@ Lightning takes seconds: doing both at once is what makes a job's first epoch co
 import argparse
 import importlib
 import logging
+import os
 import runpy
 import sys
 import threading
+
+from flows import held_runs
 
 
 def main(arguments: list[str]) -> None:
@@ -24,7 +27,8 @@ def main(arguments: list[str]) -> None:
     if module is not None:
         threading.Thread(target=importlib.import_module, args=(module,), name="imports", daemon=True).start()
     sys.argv = ["prefect.engine"]  # the engine would take an argument for a run's id
-    runpy.run_module("prefect.engine", run_name="__main__")
+    with held_runs.held(os.environ["PREFECT__FLOW_RUN_ID"]):
+        runpy.run_module("prefect.engine", run_name="__main__")
 
 
 def is_no_cancellation(record: logging.LogRecord) -> bool:

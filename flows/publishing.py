@@ -1,10 +1,12 @@
 """What a trained model becomes: a run and a version in MLflow, a row, perhaps the champion."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import httpx
 from sqlalchemy import delete, select
 
 from flows.claiming import Claim
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from models.registry import Registry, Status
     from models.training import Fitted
 
+ANSWERS_WITHIN_S = 5.0
+RETRIES = 2  # of one call to MLflow, 2 and 4 s apart; its own 7 keep a stopped job waiting for minutes
 PREVIOUS_CHAMPION = "battery.previous_champion"  # tag of a version: who served when it was registered
 RUN_STATUS: dict[str, "Status"] = {"succeeded": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
 
@@ -131,8 +135,17 @@ def open_registry() -> "Registry":
     """MLflow as the settings say; torch is imported no earlier than this is called."""
     from models.registry import Registry
 
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", str(RETRIES))
     settings = get_settings()
     return Registry(settings.mlflow, settings.var / "models")
+
+
+def mlflow_answers() -> bool:
+    """Whether MLflow's server is there."""
+    try:
+        return httpx.get(f"{get_settings().mlflow}/health", timeout=ANSWERS_WITHIN_S, trust_env=False).is_success
+    except httpx.HTTPError:
+        return False
 
 
 def withdraw(job: Job) -> None:

@@ -5,11 +5,9 @@ Rows are compared with Prefect and with the locks that living processes hold. Ne
 
 from datetime import timedelta
 from typing import TYPE_CHECKING
-from uuid import UUID
 
-from flows import claiming, publishing
+from flows import claiming, lost_runs, publishing
 from store import jobs
-from store.forgetting import forget_old_jobs
 from store.session import reading, transaction
 from store.settings import get_settings
 from store.tables import Job, utc_now
@@ -19,24 +17,32 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
 
 DEPLOYMENT = "train-model/train"
-ATTEMPTS = 3  # a job that kills its process every time is not tried for ever
-PENDING_FOR = timedelta(minutes=5)  # a worker starts a run within seconds, or died with it
+ATTEMPTS = 3  # without an epoch in between: a job that kills its process every time is not tried for ever
 LOCKS_WITHIN = timedelta(seconds=30)  # a run that began this lately may not have the job's lock yet
 
 
 def run() -> list[int]:
-    """Resume, or fail after ``ATTEMPTS``, every job that nobody works on; their ids. Then clear what old jobs left."""
+    """Resume, or fail after ``ATTEMPTS``, every job that nobody works on; their ids. Then clear what jobs left."""
     from prefect.client.orchestration import get_client
 
+    with get_client(sync_client=True) as prefect:
+        jobs_of_nobody = abandoned(prefect)
+        for job in jobs_of_nobody:
+            hand_on(prefect, job)
+    clear_leftovers()
+    return [job.id for job in jobs_of_nobody]
+
+
+def is_needed(prefect: "SyncPrefectClient") -> bool:
+    """Whether ``run`` would find something to do, and could do it."""
+    return bool(abandoned(prefect)) or (bool(leftovers()) and publishing.mlflow_answers())
+
+
+def abandoned(prefect: "SyncPrefectClient") -> list[Job]:
+    """Jobs that are not over and that nobody works on."""
     with reading() as session:
         suspects = jobs.in_flight(session)
-    with get_client(sync_client=True) as prefect:
-        abandoned = [job for job in suspects if is_abandoned(prefect, job)]
-        for job in abandoned:
-            hand_on(prefect, job)
-    forget_old_jobs()
-    clear_leftovers()
-    return [job.id for job in abandoned]
+    return [job for job in suspects if is_abandoned(prefect, job)]
 
 
 def is_abandoned(prefect: "SyncPrefectClient", job: Job) -> bool:
@@ -53,37 +59,31 @@ def is_abandoned(prefect: "SyncPrefectClient", job: Job) -> bool:
     if flow_run.state.is_scheduled():
         return False
     if flow_run.state.is_pending():
-        return since > PENDING_FOR
+        return since > lost_runs.PENDING_FOR
     return ran_here and since > LOCKS_WITHIN
 
 
 def read_run(prefect: "SyncPrefectClient", job: Job) -> "FlowRun | None":
     """The job's run in Prefect; None when it has none, or none that Prefect still knows."""
-    from prefect.exceptions import ObjectNotFound
-
-    if job.flow_run_id is None:
-        return None
-    try:
-        return prefect.read_flow_run(UUID(job.flow_run_id))
-    except ObjectNotFound:
-        return None
+    return None if job.flow_run_id is None else lost_runs.read(prefect, job.flow_run_id)
 
 
 def hand_on(prefect: "SyncPrefectClient", job: Job) -> None:
     """Give the job a new run, which resumes it; fail it when it had enough of them."""
-    from prefect.states import Crashed
-
     flow_run = read_run(prefect, job)
     state = None if flow_run is None else flow_run.state
     if state is not None and state.is_cancelled():  # in Prefect's own pages: as good as a stop
         with transaction() as session:
             jobs.request_stop(session, job.id, "Cancelled in Prefect")
         return
-    if flow_run is not None and state is not None and not state.is_final():
-        prefect.set_flow_run_state(flow_run.id, Crashed(message="Its process is gone"), force=True)
+    if flow_run is not None:
+        lost_runs.close(prefect, flow_run)
     attempts = count_runs(prefect, job)
     if attempts >= ATTEMPTS:
-        reason = f"The training process ended without a word {attempts} times; it may have run out of memory"
+        reason = (
+            f"The training process ended without a word {attempts} times and finished no epoch in between; "
+            "it may have run out of memory"
+        )
         with transaction() as session:
             jobs.append_event(session, job.id, "log", {"level": "ERROR", "message": reason})
             jobs.append_event(session, job.id, "error", {"status": "failed", "error_message": reason})
@@ -95,12 +95,19 @@ def hand_on(prefect: "SyncPrefectClient", job: Job) -> None:
         prefect.read_deployment_by_name(DEPLOYMENT).id,
         parameters={"job_id": job.id},
         name=run_name(job),
-        idempotency_key=f"train-{job.id}-{job.created_at.isoformat()}-{attempts + 1}",
+        idempotency_key=f"train-{job.id}-{job.created_at.isoformat()}-after-{job.flow_run_id}",
     )
     with transaction() as session:
         jobs.set_flow_run(session, job.id, str(new.id))
-        message = "The training process ended without a word; another one resumes"
-        jobs.append_event(session, job.id, "log", {"level": "WARNING", "message": message})
+        jobs.append_event(session, job.id, "log", {"level": "WARNING", "message": handed_on(job)})
+
+
+def handed_on(job: Job) -> str:
+    """What the job's user reads while the job waits for its next process."""
+    if job.status == "queued":
+        return "The run was lost before training began; another one starts as soon as there is a place"
+    reached = f"after epoch {job.current_epoch}" if job.current_epoch else "before its first epoch"
+    return f"The training process ended without a word {reached}; another one goes on as soon as there is a place"
 
 
 def run_name(job: Job) -> str:
@@ -109,18 +116,30 @@ def run_name(job: Job) -> str:
 
 
 def count_runs(prefect: "SyncPrefectClient", job: Job) -> int:
-    """How many runs of the job got to run at all."""
+    """How many runs of the job got to run since it last finished an epoch."""
     from prefect.client.schemas.filters import (
         FlowRunFilter,
         FlowRunFilterExpectedStartTime,
         FlowRunFilterName,
     )
 
+    with reading() as session:
+        told = jobs.newest_progress(session, job.id)
+    since = job.created_at if told is None or not job.current_epoch else told.created_at
     of_job = FlowRunFilter(
         name=FlowRunFilterName(any_=[run_name(job)]),
-        expected_start_time=FlowRunFilterExpectedStartTime(after_=job.created_at - timedelta(seconds=1)),
+        expected_start_time=FlowRunFilterExpectedStartTime(after_=since - timedelta(seconds=1)),
     )
     return sum(flow_run.run_count > 0 for flow_run in prefect.read_flow_runs(flow_run_filter=of_job))
+
+
+def leftovers() -> list[int]:
+    """Ids of jobs that are over, or gone, and whose process was killed before it had tidied up."""
+    root = get_settings().var / "jobs"
+    left = [int(folder.name) for folder in sorted(root.iterdir()) if folder.name.isdecimal()] if root.is_dir() else []
+    left = [job_id for job_id in left if not claiming.is_held(job_id)]
+    with reading() as session:
+        return [job_id for job_id in left if not jobs.is_live(session, job_id)]
 
 
 def clear_leftovers() -> None:
@@ -128,14 +147,12 @@ def clear_leftovers() -> None:
 
     Raises an ExceptionGroup for those that could not be cleared; the others are.
     """
-    root = get_settings().var / "jobs"
     failures = []
-    for folder in sorted(root.iterdir()) if root.is_dir() else []:
-        if folder.name.isdecimal() and not claiming.is_held(int(folder.name)):
-            try:
-                clear(int(folder.name))
-            except Exception as error:  # noqa: BLE001 - raised below, after the others had their turn
-                failures.append(error)
+    for job_id in leftovers():
+        try:
+            clear(job_id)
+        except Exception as error:  # noqa: BLE001 - raised below, after the others had their turn
+            failures.append(error)
     if failures:
         raise ExceptionGroup("some jobs could not be cleared", failures)
 

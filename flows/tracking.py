@@ -23,7 +23,7 @@ class Tracking:
     def epoch(self, epoch: Epoch) -> None:
         """Take an epoch; returns at once."""
         self._waiting.append(epoch)
-        if self._writing is None or (self._writing.done() and self._writing.exception() is None):
+        if self._writing is None or self._writing.done():  # also after an error: MLflow may be back
             self._writing = self._thread.submit(self._write)
 
     @property

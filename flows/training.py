@@ -4,19 +4,20 @@ The order makes a crash harmless at any moment: what is not finished is done aga
 job on, and a job has succeeded only once its model's row is there.
 """
 
+import linecache
 import logging
 import signal
 import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 from batteries.splits import UnusableData
 from flows import claiming
 from flows.claiming import Claim
 from flows.observing import JobObserver
+from flows.patience import MlflowAway, patiently
 from flows.pinning import MissingBatteries, pin_data
 from flows.publishing import RUN_STATUS, Publisher
 from models.observer import Stopped, TrainingFailed
@@ -42,7 +43,7 @@ OUTCOMES: dict[str, Outcome] = {
     "failed": "failed",
     "stopped": "stopped",
 }
-EXPECTED = (UnusableData, TrainingFailed, MissingBatteries)  # their messages are made for the user
+EXPECTED = (UnusableData, TrainingFailed, MissingBatteries, MlflowAway)  # their messages are made for the user
 
 
 class Step(Protocol):
@@ -105,10 +106,10 @@ def run_steps(claim: Claim, observer: JobObserver, publisher: Publisher, step: S
     fitted = step("train", lambda: fit(claim, pinned.histories, pinned.data_version, observer))
     if observer.should_stop():
         raise Stopped("training was stopped")
-    published = step("register", lambda: publisher.register(fitted))
-    decision = step("promote", lambda: publisher.promote(published, fitted))
+    published = step("register", lambda: patiently(lambda: publisher.register(fitted), observer))
+    decision = step("promote", lambda: patiently(lambda: publisher.promote(published, fitted), observer))
     observer.log("info", f"Registered as {published.name} {published.version}; {decision}")
-    step("complete", lambda: publisher.complete(published, fitted))
+    step("complete", lambda: patiently(lambda: publisher.complete(published, fitted), observer))
 
 
 def opening(claim: Claim) -> str:
@@ -137,13 +138,13 @@ def fit(claim: Claim, histories: "list[History]", data_version: str | None, obse
 
 
 def tell_failure(job_id: int, error: Exception, observer: JobObserver) -> None:
-    """Close the job as failed, with a reason its user understands; where it happened is a debug line of its log.
+    """Close the job as failed, with a reason its user understands; the traceback is a debug line of its log.
 
-    The whole traceback is the operator's, in the log of this process: it holds paths, statements and their parameters.
+    What the error says whole is the operator's, in the log of this process: it holds paths, statements and parameters.
     """
     logger.error("Job %s failed", job_id, exc_info=error)
     reason = str(error) if isinstance(error, EXPECTED) else f"Unexpected {type(error).__name__}: {gist(error)}"
-    observer.log("debug", "Traceback: " + " > ".join(places(error)))
+    observer.log("debug", "\n".join(["Traceback (most recent call last):", *places(error)]))
     observer.log("error", reason)
     with transaction() as session:
         jobs.append_event(session, job_id, "error", {"status": "failed", "error_message": reason})
@@ -155,10 +156,16 @@ def gist(error: Exception) -> str:
     return said.partition("\n")[0][:GIST]
 
 
-def places(error: Exception) -> list[str]:
-    """Where the error came through, outermost first: file and function, without folders."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames] + [type(error).__name__]
+def places(error: BaseException) -> list[str]:
+    """Where the error came through, outermost first, after what caused it: modules and source, without folders."""
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    before = [] if cause is None else [*places(cause), "which led to"]
+    frames = [
+        f"  {frame.f_globals.get('__name__', '?')}:{number}, in {frame.f_code.co_name}: "
+        f"{linecache.getline(frame.f_code.co_filename, number, frame.f_globals).strip()}"
+        for frame, number in traceback.walk_tb(error.__traceback__)
+    ]
+    return [*before, *frames, type(error).__name__]
 
 
 def close(claim: Claim, publisher: Publisher) -> Outcome:

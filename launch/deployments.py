@@ -22,7 +22,7 @@ PAUSE_S = 0.5
 
 def queue_limits(settings: Settings) -> dict[str, int]:
     """How many runs of each queue there may be at once."""
-    return {"training": settings.max_training_jobs, "data": 1}
+    return {"training": settings.max_training_jobs, "data": 1, "care": 1}
 
 
 def persistent(client: httpx.Client, method: str, path: str, content: dict[str, Any]) -> httpx.Response:

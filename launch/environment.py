@@ -53,6 +53,9 @@ def stack_environment(settings: Settings, inherited: Mapping[str, str] = os.envi
         "PREFECT_WORKER_QUERY_SECONDS": "1",  # a job starts within a second, not ten
         "PREFECT_WORKER_HEARTBEAT_SECONDS": "10",
         "PREFECT_RUNNER_POLL_FREQUENCY": "1",
+        # Nobody reads these, and their writes compete with those of the runs.
+        "PREFECT_SERVER_SERVICES_LATE_RUNS_ENABLED": "false",
+        "PREFECT_SERVER_SERVICES_PAUSE_EXPIRATIONS_ENABLED": "false",
         "MLFLOW_TRACKING_URI": settings.mlflow,
         "BENTOML_HOME": str(var / "bentoml"),
     }

@@ -36,7 +36,7 @@ def prefect_server(settings: Settings) -> Part:
     return Part(
         name="prefect",
         title="Prefect",
-        command=python("-m", "prefect", "server", "start", "--host", LOOPBACK, "--port", str(port)),
+        command=python("-m", "launch.prefect_server", "--host", LOOPBACK, "--port", str(port)),
         order=10,
         stop_s=10,
         health=f"http://{LOOPBACK}:{port}/api/health",

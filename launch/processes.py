@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import signal
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,6 +40,12 @@ def kill(processes: Sequence[psutil.Process]) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
     alive(processes, TERMINATE_S)
+
+
+def kill_group(leader: int) -> None:
+    """SIGKILL to what is left of a process group whose leader is gone."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, signal.SIGKILL)
 
 
 def end_left_over(home: Path) -> int:

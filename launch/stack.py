@@ -40,10 +40,17 @@ class Stack:
             except OSError:
                 continue
             for part in self.parts:
+                if part.port is not None and left_behind(before[part.name], now[part.name]):
+                    processes.kill_group(before[part.name].pid)
                 if message := change(part, before[part.name], now[part.name]):
                     say(message)
             before = now
         raise StartFailed(f"the supervisor of the parts was ended; the log is {log_file(self.settings.var)}")
+
+
+def left_behind(before: State, now: State) -> bool:
+    """Whether the part's first process is gone: those that it had started may hold the port that the next one needs."""
+    return bool(before.pid) and now.pid != before.pid
 
 
 def change(part: Part, before: State, now: State) -> str | None:

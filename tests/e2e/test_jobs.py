@@ -244,6 +244,25 @@ class TestSeveralJobs:
         assert api("POST", f"/training-jobs/{crowd[2]}/stop").status_code == 409
 
 
+class TestFromATerminal:
+    def test_submits_watches_and_ends_with_the_jobs_success(self, stack, api, cell):
+        shown = stack.run("train", "--batteries", str(cell["id"]), "-a", "baseline", "--set", "epochs=2", timeout_s=180)
+        assert shown.returncode == 0, shown.stdout + shown.stderr
+        [job_id] = re.findall(r"^job (\d+): baseline on 1 batteries$", shown.stdout, re.MULTILINE)
+        assert f"job {job_id} succeeded: model {api.job(int(job_id))['model_id']}" in shown.stdout
+        assert "epoch 2/2: loss " in shown.stdout
+        again = stack.run("jobs", "watch", job_id)
+        assert again.returncode == 0
+        assert again.stdout.splitlines()[-1] == shown.stdout.splitlines()[-1]
+
+    def test_what_the_platform_refuses_is_one_line(self, stack, cell):
+        shown = stack.run("train", "-b", str(cell["id"]), "--set", "epochs=0")
+        assert shown.returncode == 1
+        assert "hyperparams.epochs" in shown.stderr
+        assert len(shown.stderr.splitlines()) == 1
+        assert stack.run("jobs", "watch", "987654").returncode == 1
+
+
 @pytest.fixture(scope="module")
 def failed(api, make_cell) -> dict:
     battery = api.upload(make_cell("two-cycles.mat", 2), nominal_capacity=1.1)

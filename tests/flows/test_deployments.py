@@ -60,11 +60,10 @@ def prefect(
     environment = stack_environment(settings, os.environ)
     folder = home.var / "log"
     folder.mkdir()
-    with servers(["prefect", "server", "start", "--port", str(port)], folder / "prefect.log", environment):
+    with servers(["launch.prefect_server", "--port", str(port)], folder / "prefect.log", environment):
         eventually(lambda: answers(f"{settings.prefect}/health"), 120, "Prefect's server healthy")
         put_deployments(settings, environment)
-        worker = ["prefect", "worker", "start", "--pool", "battery", "--type", "process"]
-        with servers(worker, folder / "worker.log", environment):
+        with servers(["launch.worker"], folder / "worker.log", environment):
             yield Prefect(settings.prefect)
 
 
@@ -123,24 +122,26 @@ class TestDeployments:
         first = prefect.start("train-model/train", job_id=killed_job_id)
         with transaction() as rows:
             jobs.set_flow_run(rows, killed_job_id, first)
-        eventually(lambda: job(killed_job_id).current_epoch >= 3, 60, "the third job training")
+        eventually(lambda: job(killed_job_id).current_epoch >= 3, 120, "the third job training")
         os.kill(process_of(first), signal.SIGKILL)
         eventually(lambda: job(killed_job_id).flow_run_id != first, 90, "the killed job with a new run")
         reached = job(killed_job_id).current_epoch
-        eventually(lambda: job(killed_job_id).current_epoch > reached, 60, "the killed job going on")
+        eventually(lambda: job(killed_job_id).current_epoch > reached, 120, "the killed job going on")
         with transaction() as rows:
             jobs.request_stop(rows, killed_job_id)
         assert any("Resuming" in event.payload.get("message", "") for event in events(killed_job_id))
 
-        others = [prefect.start("retrain/retrain"), prefect.start("remove-model/remove-model", model_id=1)]
-        eventually(lambda: all(prefect.state(run) == "Completed" for run in others), 60, "the other flows over")
+        others = [prefect.start(f"{name}/{name}") for name in ("retrain", "forget-jobs")]
+        others.append(prefect.start("remove-model/remove-model", model_id=1))
+        eventually(lambda: all(prefect.state(run) == "Completed" for run in others), 120, "the other flows over")
 
 
 QUEUES = {
     "version-data/version-data": "data",
     "train-model/train": "training",
     "retrain/retrain": "training",
-    "reconcile/reconcile": "data",
+    "reconcile/reconcile": "care",
+    "forget-jobs/forget-jobs": "care",
     "remove-model/remove-model": "data",
 }
 STEPS = {"pin data", "train", "register", "promote", "complete"}

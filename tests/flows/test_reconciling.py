@@ -6,7 +6,7 @@ import pytest
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Completed, Crashed, Pending, Running, Scheduled, State
 
-from flows import claiming, reconciling
+from flows import claiming, publishing, reconciling
 from models.registry import Registry
 from store import jobs
 from store.session import reading, transaction
@@ -141,6 +141,27 @@ class TestHandOn:
         reconciling.hand_on(prefect, abandoned)
         assert len(prefect.started) == 1
 
+    def test_an_epoch_between_makes_earlier_runs_no_attempts(self, prefect, running, monkeypatch):
+        abandoned = running(Crashed())
+        with transaction() as rows:
+            jobs.append_event(rows, abandoned.id, "progress", {"current_epoch": 1, "train_loss": 0.5})
+            abandoned = jobs.get(rows, abandoned.id)
+        asked = []
+        read = prefect.read_flow_runs
+        monkeypatch.setattr(prefect, "read_flow_runs", lambda flow_run_filter: asked.append(flow_run_filter) or read(1))
+        reconciling.hand_on(prefect, abandoned)
+        with reading() as rows:
+            told = jobs.newest_progress(rows, abandoned.id).created_at
+        assert asked[0].expected_start_time.after_ == told - timedelta(seconds=1)
+
+    def test_two_reconcilers_at_once_ask_for_the_same_run(self, prefect, running):
+        abandoned = running(Crashed())
+        for _ in range(2):
+            reconciling.hand_on(prefect, abandoned)
+        keys = [started["idempotency_key"] for started in prefect.started]
+        assert keys == [keys[0]] * 2
+        assert abandoned.flow_run_id in keys[0]
+
     def test_stops_a_job_that_was_cancelled_in_prefect(self, prefect, running, job):
         cancelled = running(Cancelled())
         reconciling.hand_on(prefect, cancelled)
@@ -153,6 +174,21 @@ class TestHandOn:
             jobs.request_stop(rows, abandoned.id)
         reconciling.hand_on(prefect, abandoned)
         assert prefect.started == []
+
+
+class TestIsNeeded:
+    def test_by_a_job_of_nobody(self, prefect, running):
+        assert not reconciling.is_needed(prefect)
+        running(Crashed())
+        assert reconciling.is_needed(prefect)
+
+    @pytest.mark.parametrize("answers", [True, False])
+    def test_by_what_a_job_left_while_mlflow_answers(self, answers, prefect, running, monkeypatch):
+        monkeypatch.setattr(publishing, "mlflow_answers", lambda: answers)
+        job = running(Running())
+        with claiming.held(job.id, 0), transaction() as rows:
+            jobs.request_stop(rows, job.id)
+        assert reconciling.is_needed(prefect) == answers
 
 
 class TestClearLeftovers:

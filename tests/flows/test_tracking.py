@@ -38,6 +38,20 @@ class TestEpochs:
         tracking.flush()
         assert opened == ["run"]
 
+    def test_goes_on_with_the_next_one_when_mlflow_is_back(self, eventually):
+        answers, sent = [ConnectionError("away"), None], []
+
+        def log(run: str, epochs: list[Epoch]) -> None:
+            if error := answers.pop(0):
+                raise error
+            sent.extend(e.epoch for e in epochs)
+
+        tracking = Tracking(lambda: "run", log)
+        tracking.epoch(epoch(1))
+        eventually(tracking._writing.done, 10, "the first call over", every=0.01)
+        tracking.epoch(epoch(2))
+        eventually(lambda: sent == [1, 2], 10, "both epochs sent", every=0.01)
+
 
 class TestFlush:
     def test_sends_again_what_could_not_be_sent(self):

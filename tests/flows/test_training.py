@@ -122,6 +122,7 @@ class TestFailing:
         assert lines["ERROR"] == row.error_message
         assert "Traceback" in lines["DEBUG"]
         assert "UnusableData" in lines["DEBUG"]
+        assert "models.training:" in lines["DEBUG"]
         assert models() == []
         assert not claiming.folder(job_id).exists()
 
@@ -131,14 +132,32 @@ class TestFailing:
         assert job(job_id).error_message == "deleted before training started: battery 99"
 
     def test_paths_and_statements_stay_in_the_servers_log(self, battery, submit, job, events):
+        place = "/srv/secret/place"
+
         def step(name, work):
-            raise OSError(28, "No space left on device", "/srv/secret/place")
+            raise OSError(28, "No space left on device", place)
 
         job_id = submit([battery()])
         assert training.run(job_id, step) == "failed"
         assert job(job_id).error_message == "Unexpected OSError: No space left on device"
         said = str([event.payload for event in events(job_id)])
-        assert "/" not in said
+        assert "/srv" not in said
+        assert ".py" not in said
+
+    def test_the_debug_line_says_what_caused_it_too(self, battery, submit, events):
+        def step(name, work):
+            try:
+                return {}["cause"]
+            except KeyError as error:
+                raise RuntimeError("effect") from error
+
+        job_id = submit([battery()])
+        assert training.run(job_id, step) == "failed"
+        [said] = [e.payload["message"] for e in events(job_id) if e.payload.get("level") == "DEBUG"]
+        lines = said.splitlines()
+        assert lines[0] == "Traceback (most recent call last):"
+        assert lines.index("KeyError") < lines.index("which led to") < lines.index("RuntimeError")
+        assert any(line.endswith('return {}["cause"]') for line in lines)
 
     @pytest.mark.parametrize("step_that_fails", ["promote", "complete"])
     def test_after_registration_takes_everything_back(

