@@ -21,8 +21,7 @@ def add_user(email: str, password: str) -> str:
 def ensure_user(email: str, password: str) -> None:
     """Make an account that does not exist yet; one that does is left as it is."""
     with transaction() as session:
-        if users.find(session, email) is None:
-            users.add(session, email, password)
+        users.ensure(session, email, password)
 
 
 def ensure_admin(settings: Settings) -> None:

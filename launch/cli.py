@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from launch.data_cli import data
+from launch.database_cli import database
 from launch.jobs_cli import jobs, train
 
 ABOUT = """Battery Life Analysis Platform: upload cycling data of cells, train models of their health, ask how
@@ -28,6 +29,7 @@ app = typer.Typer(
 users = typer.Typer(help="Accounts that may use the API.", no_args_is_help=True)
 app.add_typer(users, name="users")
 app.add_typer(jobs, name="jobs")
+app.add_typer(database, name="database")
 app.command()(train)
 app.add_typer(data, name="data")
 

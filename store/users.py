@@ -12,10 +12,12 @@ from pwdlib.hashers.argon2 import Argon2Hasher
 from sqlalchemy import Connection, Row, Select, bindparam, delete, select
 from sqlalchemy.orm import Session
 
+from store.session import wait_for_turn
 from store.tables import RevokedToken, User, utc_now
 
 HASHER = PasswordHash((Argon2Hasher(time_cost=2, memory_cost=19 * 1024, parallelism=1),))
 SHORTEST_PASSWORD = 8
+ACCOUNTS = 0x75736572  # advisory lock: any number, the same in every process of the platform
 # Checked when the account is unknown, so that the answer takes as long as for a known one.
 NOBODY = "$argon2id$v=19$m=19456,t=2,p=1$0rIi4TjHJ19PLdgTsFlZYA$cLov6WL+hcaXP4ERitdC9H8MBAHHFJGF1XOeTU2+nHE"
 
@@ -47,6 +49,13 @@ def add(session: Session, email: str, password: str) -> User:
     session.add(user)
     session.flush()
     return user
+
+
+def ensure(session: Session, email: str, password: str) -> None:
+    """Make an account unless there is one; of processes that start at once one makes it. Raises AccountError."""
+    wait_for_turn(session.connection(), ACCOUNTS)
+    if find(session, email) is None:
+        add(session, email, password)
 
 
 def password_matches(password_hash: str | None, password: str) -> bool:

@@ -35,5 +35,4 @@ def ensure_account(settings: Settings) -> None:
     if settings.admin_email is None or settings.admin_password is None:
         return
     with transaction() as session:
-        if users.find(session, settings.admin_email) is None:
-            users.add(session, settings.admin_email, settings.admin_password.get_secret_value())
+        users.ensure(session, settings.admin_email, settings.admin_password.get_secret_value())
