@@ -17,6 +17,7 @@ from api.batteries.columns import WHOLE_NUMBERS, Selection
 from api.batteries.formats import ARROW, ARROW_FILE, CSV, PARQUET, Format
 from store.recordings import SAMPLES, numbers
 
+LINES_AT_ONCE = 50_000  # of CSV: some megabytes of text
 Scalars = dict[str, NDArray[np.float64]]  # (N,) each, NaN where unknown
 
 
@@ -87,9 +88,10 @@ def encoded(selection: Selection, scalars: Scalars, samples: Iterable[pa.RecordB
     writer = WRITERS[kind](file, schema_of(selection, kind))
     for batch in samples if selection.arrays else ():
         part = {name: values[at : at + batch.num_rows] for name, values in scalars.items()}
-        writer.write_batch(long_batch(selection, part, batch) if kind is CSV else wide_batch(selection, part, batch))
         at += batch.num_rows
-        yield file.take()
+        for written in long_batches(selection, part, batch) if kind is CSV else [wide_batch(selection, part, batch)]:
+            writer.write_batch(written)
+            yield file.take()
     if not selection.arrays and count:
         writer.write_batch(wide_batch(selection, scalars, None))
     writer.close()
@@ -119,13 +121,15 @@ def wide_batch(selection: Selection, scalars: Scalars, samples: pa.RecordBatch |
     return pa.RecordBatch.from_arrays(arrays, [*selection.scalars, *selection.arrays])
 
 
-def long_batch(selection: Selection, scalars: Scalars, samples: pa.RecordBatch) -> pa.RecordBatch:
-    """A row a sample, with its cycle's scalars; empty where the file has none."""
+def long_batches(selection: Selection, scalars: Scalars, samples: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """Rows of one sample each, with their cycle's scalars; empty where the file has none. Some lines at a time."""
     lists = [samples.column(name) for name in selection.arrays]
-    lengths = np.diff(numbers(lists[0].offsets))
-    arrays = [nullable(np.repeat(scalars[name], lengths), scalar_type(name)) for name in selection.scalars]
-    arrays += [nullable(numbers(column.flatten()), pa.float32()) for column in lists]
-    return pa.RecordBatch.from_arrays(arrays, [*selection.scalars, *selection.arrays])
+    ends = np.cumsum(np.diff(numbers(lists[0].offsets)))
+    for start in range(0, int(ends[-1]) if len(ends) else 0, LINES_AT_ONCE):
+        cycle = np.searchsorted(ends, np.arange(start, min(start + LINES_AT_ONCE, ends[-1])), side="right")
+        arrays = [nullable(scalars[name][cycle], scalar_type(name)) for name in selection.scalars]
+        arrays += [nullable(numbers(column.flatten().slice(start, len(cycle))), pa.float32()) for column in lists]
+        yield pa.RecordBatch.from_arrays(arrays, [*selection.scalars, *selection.arrays])
 
 
 def nullable(values: NDArray[Any], kind: pa.DataType) -> pa.Array:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from api.batteries import tables
 from api.batteries.columns import FIELDS, SCALARS
 from api.batteries.downloads import disposition
 from api.batteries.formats import FORMATS
@@ -113,6 +114,13 @@ class TestTables:
         assert seventh["voltage"].to_numpy(np.float32).tolist() == np.float32(items[6]["voltage"]).tolist()
         assert seventh["soh"].unique().tolist() == [items[6]["soh"]]
         assert seventh["time"].is_monotonic_increasing
+
+    def test_csv_is_the_same_however_few_lines_are_written_at_a_time(
+        self, stored: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        whole = stored.get(CYCLES, params={"format": "csv"}).content
+        monkeypatch.setattr(tables, "LINES_AT_ONCE", 77)
+        assert stored.get(CYCLES, params={"format": "csv"}).content == whole
 
     def test_what_is_unknown_is_null_and_empty(self, platform: Any, tmp_path: Path) -> None:
         cell = synthetic_cell(cycles=3, nominal_capacity_ah=1.1, seed=1)

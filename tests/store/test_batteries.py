@@ -80,7 +80,7 @@ class TestFacts:
 class TestDuplicateOf:
     def duplicates(self) -> dict[int, int | None]:
         with reading() as session:
-            return dict(session.execute(select(Battery.id, batteries.duplicate_of())).tuples().all())
+            return batteries.duplicates_of(session, list(session.scalars(select(Battery.id))))
 
     def test_is_the_earliest_battery_of_the_same_bytes(self):
         first, other, again, third = add(), add(sha256="1" * 64), add(), add()
