@@ -64,3 +64,34 @@ class TestTree:
         (tmp_path / "x.mat").write_bytes(content.replace(dimensions, np.array([1, 10**9], dtype="<i4").tobytes()))
         with pytest.raises(UnreadableFile, match="1000000000 numbers holds 10"):
             read_level5(tmp_path / "x.mat").fields["v"][0].read()
+
+    def test_fields_of_one_name_are_one_field_and_the_others_keep_their_values(self, tmp_path):
+        savemat(tmp_path / "x.mat", {"s": {"aaa": 1.0, "bbb": 2.0, "ccc": 3.0}}, do_compression=False)
+        content = (tmp_path / "x.mat").read_bytes()
+        assert content.count(b"bbb") == 1
+        (tmp_path / "x.mat").write_bytes(content.replace(b"bbb", b"aaa"))
+        fields = read_level5(tmp_path / "x.mat").fields["s"][0].element(0)
+        assert {name: fields[name].read().tolist() for name in fields} == {"aaa": [2.0], "ccc": [3.0]}
+
+
+class TestInflating:
+    @pytest.mark.parametrize("piece", [1, 7, 64, 1000])
+    def test_pieces_of_any_size_give_the_same_numbers(self, tmp_path, monkeypatch, piece):
+        numbers = np.random.default_rng(0).normal(size=3000).round(2)
+        savemat(tmp_path / "x.mat", {"v": numbers, "w": np.zeros(5000)}, do_compression=True)
+        monkeypatch.setattr("batteries.matfiles.level5.PIECE_BYTES", piece)
+        tree = read_level5(tmp_path / "x.mat")
+        assert np.array_equal(tree.fields["v"][0].read(), numbers)
+        assert np.array_equal(tree.fields["w"][0].read(), np.zeros(5000))
+
+    def test_numbers_that_the_file_has_as_they_are_cannot_be_changed(self, tmp_path):
+        savemat(tmp_path / "x.mat", {"v": np.arange(10.0)}, do_compression=True)
+        with pytest.raises(ValueError, match="read-only"):
+            read_level5(tmp_path / "x.mat").fields["v"][0].read()[0] = 1.0
+
+    def test_what_all_variables_declare_is_summed_before_any_is_inflated(self, tmp_path, monkeypatch):
+        savemat(tmp_path / "x.mat", {name: np.zeros(1000) for name in "abc"}, do_compression=True)
+        monkeypatch.setattr("batteries.matfiles.level5.MAX_DECLARED_BYTES", 20_000)
+        monkeypatch.setattr("batteries.matfiles.level5._inflate", None)
+        with pytest.raises(UnreadableFile, match="declares 0 MB"):
+            read_level5(tmp_path / "x.mat")
