@@ -118,9 +118,9 @@ def _cycle(
 
     time_s = np.concatenate([charge_s, start_s + load_s, start_s + load_s[-1] + rest_s])
     current = np.concatenate([charge_a, load_a, np.zeros(REST_SAMPLES)])
-    z_charge = _start_of_charge() + np.concatenate(
-        [[0.0], np.cumsum(np.diff(charge_s) * (charge_a[1:] + charge_a[:-1]) / 2.0)]
-    ) / (3600.0 * capacity_ah)
+    z_charge = np.concatenate([[0.0], np.cumsum(np.diff(charge_s) * (charge_a[1:] + charge_a[:-1]) / 2.0)]) / (
+        3600.0 * capacity_ah
+    )
     z = np.concatenate([z_charge, load_z, np.full(REST_SAMPLES, load_z[-1])])
     voltage = np.minimum(open_circuit_voltage(z) + current * resistance_ohm, CHARGE_LIMIT_V)
     heat = HEATING_K_AH_PER_W / nominal_ah * current**2 * resistance_ohm
@@ -136,17 +136,13 @@ def _cycle(
     )
 
 
-def _start_of_charge() -> float:
-    return 0.03
-
-
 def _charge(capacity_ah: float, resistance_ohm: float, nominal_ah: float) -> tuple[Floats, Floats, float]:
-    """Time (s) and current (A) of a CC-CV charge, and the state of charge at its end.
+    """Time (s) and current (A) of a CC-CV charge of the empty cell, and the state of charge at its end.
 
     On a grid of z the current is the constant one until V reaches the limit, then what the limit allows;
     t = ∫ 3600·Q / I dz.
     """
-    z = np.linspace(_start_of_charge(), 1.0, 2000)
+    z = np.linspace(0.0, 1.0, 2000)
     allowed = (CHARGE_LIMIT_V - open_circuit_voltage(z)) / resistance_ohm
     current = np.minimum(CHARGE_C_RATE * nominal_ah, allowed)
     z, current = z[current >= CUT_OFF_C_RATE * nominal_ah], current[current >= CUT_OFF_C_RATE * nominal_ah]
