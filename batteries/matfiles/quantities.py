@@ -24,6 +24,7 @@ DISCHARGES = ("discharged_ah", "capacity_ah", "charge_ah")  # columns that tell 
 NAMES = {"s": "s", "min": "minutes", "h": "hours", "ms": "ms", "days": "days"}
 
 C_RATE_AGREES = 0.02
+SAID_AGREES = 1.08  # where a unit that is said is overruled
 LARGEST_CELL_A = 500.0
 LARGEST_MV_CELL_A = 100.0  # where the voltage is in mV, a larger current will be in mA
 LARGEST_CELL_AH = 500.0
@@ -67,11 +68,7 @@ def _chosen(
     if not found.timed:
         return _current_alone(found, nominal_ah, options, findings)
     if np.isfinite(found.ratio):
-        agreeing = [
-            units
-            for units in options.by_cost()
-            if _agrees(found, units) and (all(options.said) or _can_be(found, units, nominal_ah, findings))
-        ]
+        agreeing = [units for units in options.by_cost() if _fits(found, units, options, nominal_ah, findings)]
         if agreeing:
             return _by_capacity(agreeing[0], found, nominal_ah, options, findings)
         findings.assumed.append(
@@ -135,7 +132,8 @@ def _relative(units: tuple[Unit, ...], column: str | None, findings: Findings) -
     """Units as factors to what the column's values are by now, in the unit that is said for them."""
     symbol = findings.origins[column].unit if column in findings.said and column in findings.origins else ""
     said = next((unit for unit in units if unit.symbol == symbol), units[0])
-    others = [Unit(unit.symbol, unit.factor / said.factor) for unit in units if unit != said]
+    usual = units[:3] if symbol else units  # nobody says s and means ms
+    others = [Unit(unit.symbol, unit.factor / said.factor) for unit in usual if unit != said]
     return (Unit(said.symbol), *others)
 
 
@@ -153,20 +151,39 @@ def _by_capacity(
     return chosen
 
 
-def _agrees(found: Evidence, units: tuple[Unit, Unit, Unit]) -> bool:
+def _fits(
+    found: Evidence, units: tuple[Unit, Unit, Unit], options: Options, nominal_ah: float | None, findings: Findings
+) -> bool:
+    """Whether the recorded capacities agree with the integral of the current in those units, and a cell can have them.
+
+    Units that are said are overruled one at a time, and only by close agreement: recorded capacities may just be wrong.
+    """
+    changed = [unit.factor != 1.0 for unit in units]
+    if not any(changed):
+        return _agrees(found, units, AGREES) and (all(options.said) or _can_bear(found, units, nominal_ah, findings))
+    overruled = any(known and change for known, change in zip(options.said, changed, strict=True))
+    if (overruled and sum(changed) > 1) or (changed[1] and units[2].symbol == "As"):
+        return False
+    return _agrees(found, units, SAID_AGREES if overruled else AGREES) and _can_be(found, units, nominal_ah, findings)
+
+
+def _agrees(found: Evidence, units: tuple[Unit, Unit, Unit], within: float) -> bool:
     time, current, charge = units
-    return bool(abs(np.log(found.ratio * charge.factor / (time.factor * current.factor))) < np.log(AGREES))
+    return bool(abs(np.log(found.ratio * charge.factor / (time.factor * current.factor))) < np.log(within))
 
 
 def _can_be(found: Evidence, units: tuple[Unit, Unit, Unit], nominal_ah: float | None, findings: Findings) -> bool:
     """Whether a cell can have that capacity, current and duration."""
-    time, current, charge = units
-    capacity, largest = found.recorded * charge.factor, found.largest_current * current.factor
-    if nominal_ah and not 0.01 * nominal_ah <= capacity <= PLAUSIBLE[1] * nominal_ah:
+    if nominal_ah and not 0.01 * nominal_ah <= found.recorded * units[2].factor <= PLAUSIBLE[1] * nominal_ah:
         return False
-    if capacity > LARGEST_CELL_AH or largest > _largest_a(nominal_ah, findings):
-        return False
-    return FASTEST_S <= found.half_cycle * time.factor <= SLOWEST_S
+    in_time = FASTEST_S <= found.half_cycle * units[0].factor <= SLOWEST_S
+    return in_time and _can_bear(found, units, nominal_ah, findings)
+
+
+def _can_bear(found: Evidence, units: tuple[Unit, Unit, Unit], nominal_ah: float | None, findings: Findings) -> bool:
+    """Whether there are cells of that capacity and for that current."""
+    capacity, largest = found.recorded * units[2].factor, found.largest_current * units[1].factor
+    return capacity <= LARGEST_CELL_AH and largest <= _largest_a(nominal_ah, findings)
 
 
 def _largest_a(nominal_ah: float | None, findings: Findings) -> float:

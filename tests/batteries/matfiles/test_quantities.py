@@ -58,6 +58,23 @@ class TestByCapacity:
         assert recording.cycles[0].time_s == pytest.approx(cycle.time_s)
         assert recording.report.repaired == ()
 
+    def test_a_minute_of_charge_and_of_discharge_stays_a_minute_where_the_capacity_says_so(
+        self, write_mat, tmp_path, formats
+    ):
+        cycle = formats.cycle(1 / 60, 1.0, 1.0)
+        record = {"V": cycle.voltage_v, "I": cycle.current_a, "t": cycle.time_s, "Q": 1 / 60}
+        found = read(write_mat(tmp_path / "x.mat", {"cycles": [record] * 3})).cycles[0]
+        assert found.time_s == pytest.approx(cycle.time_s)
+
+    @pytest.mark.parametrize("wrong", [6.4, 0.01, 1 / 36, 300.0])
+    def test_capacities_that_fit_no_unit_leave_what_is_said_alone(self, write_mat, tmp_path, formats, wrong):
+        cell = formats.matr()
+        cell["summary"]["QDischarge"] = wrong * cell["summary"]["QDischarge"]
+        recording = read(write_mat(tmp_path / "x.mat", cell))
+        assert recording.cycles[0].time_s == pytest.approx(formats.cycle(1.05, 3.96, 4.4).time_s)
+        assert recording.report.repaired == ()
+        assert any("times the integral of the current" in line for line in recording.report.assumed)
+
 
 class TestByLength:
     """Without a capacity only the length and the steps of the clock tell; what they leave open is s, and said."""
