@@ -1,5 +1,6 @@
 """The API on a real SQLite database and real files; Prefect, BentoML and MLflow are small hand-written HTTP fakes."""
 
+import asyncio
 import json
 import shutil
 import uuid
@@ -80,11 +81,14 @@ class FakeServing:
     away: bool = False
     champion: str = "1"
     busy_with: tuple[str, ...] = ()  # versions
+    hangs: bool = False
     calls: list[list[dict[str, Any]]] = field(default_factory=list)
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         if self.away:
             raise httpx.ConnectError("away", request=request)
+        if self.hangs:
+            return asyncio.sleep(3600)  # type: ignore[return-value] # the transport awaits it
         body = json.loads(request.content)
         if request.url.path == "/champion":
             return httpx.Response(200, json={"version": self.champion})

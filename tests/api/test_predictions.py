@@ -86,6 +86,16 @@ class TestByBattery:
         assert ready.http.get("/api/v1/predictions").json()["meta"]["total"] == 0
         assert ready.http.delete("/api/v1/models/1").status_code == 204
 
+    def test_while_serving_hangs_is_503_in_the_time_of_the_settings(self, make: Any, mat_file: Path) -> None:
+        platform = make(serving_timeout_s="0.2").sign_in()
+        platform.upload(mat_file)
+        platform.add_model()
+        platform.serving.hangs = True
+        for _ in range(4):  # more than are asked at once: those that wait are answered in time as well
+            answer = ask(platform, battery_id=1, model_id=1)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (503, "SERVICE_UNAVAILABLE")
+            assert answer.headers["Retry-After"]
+
 
 class TestByCycle:
     def test_takes_the_arrays_of_the_contract(self, ready: Any) -> None:

@@ -1,6 +1,7 @@
 """The service as it runs: a BentoML server process, asked over HTTP, on a real registry."""
 
 import os
+import threading
 import time
 from typing import Any
 
@@ -30,7 +31,7 @@ def service(tmp_path_factory, free_ports, eventually, servers, mlflow_server):
             return False
 
     def ask(*items: Any) -> list[dict[str, Any]]:
-        answer = session.post(f"{url}/predict", json={"items": items}, timeout=30)
+        answer = requests.post(f"{url}/predict", json={"items": items}, timeout=30)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
@@ -131,6 +132,30 @@ class TestChampion:
         assert seen <= {old, new}
         assert service.post("/champion", algorithm="deephpm") == {"version": new}
         assert service.post("/uses", algorithm="deephpm", version=new) is False
+
+    def test_that_changes_under_load_neither_drops_nor_mixes_answers(
+        self, service, train, register, registry, item, eventually
+    ):
+        versions = [register(train("bilstm", seed=seed)).version for seed in (0, 1)]
+        registry.set_alias("bilstm", "champion", versions[0])
+        asked, answers, over = [item("bilstm"), item("bilstm", cycles=3)], [], threading.Event()
+
+        def client() -> None:
+            while not over.is_set():
+                answers.append([answer.get("model_version", answer) for answer in service(*asked)])
+
+        clients = [threading.Thread(target=client) for _ in range(3)]
+        try:
+            for thread in clients:
+                thread.start()
+            for version in [*versions[::-1], *versions[::-1]]:
+                registry.set_alias("bilstm", "champion", version)
+                eventually(lambda: answers[-1:] == [[version, version]], 10, "the new champion", every=0.05)  # noqa: B023
+        finally:
+            over.set()
+            for thread in clients:
+                thread.join()
+        assert {tuple(answer) for answer in answers} == {(version, version) for version in versions}
 
 
 class TestHealth:
