@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -103,8 +104,8 @@ class Stack:
         """Process of a part, 0 where it has none now."""
         return Supervisor(self.home / "var").states()[name].pid
 
-    def works(self) -> bool:
-        """Every part answers, and the worker has reported to Prefect lately."""
+    def works(self, since: float = 0) -> bool:
+        """Every part answers, and a worker has reported to Prefect after ``since`` (seconds since 1970)."""
         assert self.process.poll() is None, self.tail()
         try:
             if not all(requests.get(url, timeout=3).ok for url in self.health):
@@ -112,7 +113,8 @@ class Stack:
             workers = requests.post(f"{self.prefect}/work_pools/battery/workers/filter", json={}, timeout=3).json()
         except (requests.RequestException, ValueError):
             return False
-        return any(worker["status"] == "ONLINE" for worker in workers) and bool(self.part("worker"))
+        heard = [datetime.fromisoformat(worker["last_heartbeat_time"]).timestamp() for worker in workers]
+        return max(heard, default=0) > since and bool(self.part("worker"))
 
     def kill_all(self) -> None:
         """SIGKILL to every process, none of which can start another one in between."""
