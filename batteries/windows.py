@@ -80,7 +80,7 @@ def rul_lower_bound(history: History, seen_to: float | None = None) -> Floats:
     `seen_to`: the last cycle index, where `history` is only a part of the record.
     """
     index = np.asarray(history.cycle_index, dtype=np.float64)
-    if len(index) == 0 or np.isfinite(history.rul).any():
+    if not np.isfinite(index).any() or np.isfinite(history.rul).any():
         return np.full(len(index), np.nan)
     return np.asarray((np.nanmax(index) if seen_to is None else seen_to) - index, dtype=np.float64)
 

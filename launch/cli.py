@@ -113,6 +113,22 @@ def settings() -> None:
     raise typer.Exit(run_settings())
 
 
+@app.command()
+def benchmark(
+    protocol: Annotated[str, typer.Argument(help="P1, P2, P4 or P5, see docs/accuracy.md.")],
+    *,
+    data: Annotated[
+        Path, typer.Option(help="Cells in the protocol's form: a folder, or for P2 the archive.", exists=True)
+    ],
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="How often each model is trained.")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output, no tables.")] = False,
+) -> None:
+    """Train our models and simple ones by a published protocol, and show how good they are."""
+    from launch.benchmark import run_benchmark
+
+    raise typer.Exit(run_benchmark(protocol, data.resolve(), seeds, as_json=as_json))
+
+
 def acceptable(password: str) -> str:
     """The password; what is wrong with it is said before it is typed again."""
     from store.users import SHORTEST_PASSWORD

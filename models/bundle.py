@@ -21,7 +21,7 @@ from models.hyperparameters import HYPERPARAMETERS
 from models.metrics import Judged
 from models.scaling import TargetScale
 
-FORMAT = 2
+FORMAT = 3
 CHUNK = 4096  # windows a forward pass
 OUTSIDE = 0.5  # standard deviations beyond the training range that are worth a warning
 NAMED = 3  # features named in a warning
@@ -72,6 +72,17 @@ class ModelBundle:
         """Names of the F features, in order."""
         return tuple(self.metadata["feature_names"])
 
+    @property
+    def typical(self) -> NDArray[np.float32]:
+        """Mean (F,) of each feature over the training cycles, NaN where training never knew it."""
+        scaler = self.ensemble.scaler
+        mean = torch.where(torch.isfinite(scaler.low), scaler.mean, torch.nan)[:-1]
+        return np.asarray(mean.numpy(), dtype=np.float32)
+
+    def only(self, *networks: int) -> "ModelBundle":
+        """Give a bundle of some of these very networks, by number."""
+        return ModelBundle(self.ensemble.only(*networks), self.scale, self.calibration, self.metadata)
+
     def to_bytes(self) -> bytes:
         """Contents of `model.pth`."""
         content = {
@@ -102,7 +113,7 @@ class ModelBundle:
                 raise UnreadableBundle(f"{path}: format {content['format']}, this program reads {FORMAT}")
             metadata = content["metadata"]
             hyperparameters = HYPERPARAMETERS[metadata["algorithm"]](**metadata["hyperparameters"])
-            ensemble = Ensemble(metadata["algorithm"], hyperparameters, len(metadata["feature_names"]))
+            ensemble = Ensemble.of(metadata["algorithm"], hyperparameters, len(metadata["feature_names"]))
             ensemble.load_state_dict(content["weights"])
             calibration = Calibration.from_dict(content["calibration"])
             return cls(ensemble, TargetScale(**content["scale"]), calibration, metadata)

@@ -1,8 +1,8 @@
 """From an estimate's sigma to a probability and to intervals that held on cells not trained on.
 
 Scores are |error| / sigma on held-out windows (normalised conformal prediction: Lei et al., JASA 113(523), 2018),
-every cell weighing the same. `confidence` is the share of scores at which the error would lie within 0.02. Windows of
-one cell err together, so the number of cells, not of windows, limits how sure an answer may sound.
+every cell weighing the same. `confidence` is the share of scores at which the error would lie within 0.02. Neighbouring
+windows err together, so the number of cells, not of windows, limits how sure an answer may sound.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,6 +18,7 @@ TOLERANCE = 0.02  # of SoH: what `confidence` and `test_accuracy` speak of
 COVERAGE = 0.9
 LEVELS = 201  # quantiles kept
 FEW_CELLS = 10
+STRETCHES = 10  # of a cell's life that count as units: neighbouring windows err together, but not a whole life alike
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Calibration:
 
     def confidence(self, soh_sigma: Floats) -> Floats:
         """Probability, strictly between 0 and 1, that the true SoH lies within 0.02 of the estimate."""
-        edge = 0.5 / (self.units + 1)
+        edge = 0.5 / (self._stretches(self.units) + 1)
         if not self.soh:
             return np.full(np.shape(soh_sigma), edge)
         share = _share_below(np.asarray(self.soh), TOLERANCE / np.maximum(soh_sigma, 1e-12))
@@ -82,11 +83,14 @@ class Calibration:
 
     def soh_radius(self, sigma: Floats) -> Floats:
         """Half width of the 90 % interval of SoH; NaN where nothing was scored."""
-        return _radius(self.soh, self.units) * sigma
+        return _radius(self.soh, self._stretches(self.units)) * sigma
 
     def rul_radius(self, sigma: Floats) -> Floats:
         """Half width of the 90 % interval of RUL, cycles; NaN where no held-out RUL was known."""
-        return _radius(self.rul, self.rul_units) * sigma
+        return _radius(self.rul, self._stretches(self.rul_units)) * sigma
+
+    def _stretches(self, units: int) -> int:
+        return units * STRETCHES if self.kind == "cells" else units
 
     def facts(self) -> dict[str, Any]:
         """Tell what a reader of an answer should know of its calibration."""

@@ -1,31 +1,15 @@
-"""Which network an algorithm is."""
+"""Which network an algorithm is; its hyperparameters are in `models.hyperparameters`, which knows no torch."""
 
 from collections.abc import Callable
-
-from torch import nn
+from typing import Any
 
 from models.bilstm import BiLstm, BiLstmConfig
 from models.deephpm import DeepHpm, DeepHpmConfig
-from models.hyperparameters import BiLstmHyperparameters, Hyperparameters
 from models.mlp import Mlp, MlpConfig
+from models.network import Network
 
-
-def _baseline(columns: int, _: Hyperparameters) -> nn.Module:
-    return Mlp(MlpConfig(columns))
-
-
-def _bilstm(columns: int, hyperparameters: Hyperparameters) -> nn.Module:
-    if not isinstance(hyperparameters, BiLstmHyperparameters):
-        raise TypeError(f"bilstm takes BiLstmHyperparameters, not {type(hyperparameters).__name__}")
-    return BiLstm(BiLstmConfig(columns, hyperparameters.hidden_size))
-
-
-def _deephpm(columns: int, _: Hyperparameters) -> nn.Module:
-    return DeepHpm(DeepHpmConfig(columns))
-
-
-CATALOG: dict[str, Callable[[int, Hyperparameters], nn.Module]] = {  # C columns of the input scaler, hyperparameters
-    "baseline": _baseline,
-    "bilstm": _bilstm,
-    "deephpm": _deephpm,
+CATALOG: dict[str, Callable[[int, Any], Network]] = {  # C columns of the input scaler, hyperparameters of the algorithm
+    "baseline": lambda columns, _: Mlp(MlpConfig(columns)),
+    "bilstm": lambda columns, asked: BiLstm(BiLstmConfig(columns, asked.hidden_size, asked.window)),
+    "deephpm": lambda columns, asked: DeepHpm(DeepHpmConfig(columns, physics_weight=asked.physics_weight)),
 }

@@ -12,7 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from models.heads import LOG_SIGMA_SOH, Heads
-from models.mlp import masked_mean
+from models.losses import Targets, data_loss
+from models.network import Network, masked_mean
+
+LEAST = 1e-4  # loss, in standardised units, below which a term weighs no more
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,7 @@ class DeepHpmConfig:
     columns: int
     hidden_size: int = 64
     dynamics_size: int = 32
+    physics_weight: float = 0.5
 
 
 class Physics(NamedTuple):
@@ -32,11 +36,19 @@ class Physics(NamedTuple):
     f_t: Tensor
 
 
-class DeepHpm(nn.Module):
-    """U, smooth so that it can be differentiated twice, and G."""
+class DeepHpm(Network):
+    """U, smooth so that it can be differentiated twice, and G; the balance of the loss is learned.
+
+    Kendall et al., CVPR 2018: the sum of exp(-s) L + s over L_u, L_f, L_ft. `LEAST` is added to every L, so that no s
+    runs off where its term vanishes.
+    """
+
+    differentiates = True
 
     def __init__(self, config: DeepHpmConfig) -> None:
         super().__init__()
+        self.columns = config.columns
+        self.physics_weight = config.physics_weight
         self.time = config.columns - 1
         self.body = nn.Sequential(
             nn.Linear(2 * config.columns, config.hidden_size),
@@ -50,11 +62,25 @@ class DeepHpm(nn.Module):
             nn.Tanh(),
             nn.Linear(config.dynamics_size, 2),
         )
-        self.log_weights = nn.Parameter(torch.zeros(3))  # s of L_u, L_f, L_ft: loss = sum of exp(-s) L + s
+        self.log_weights = nn.Parameter(torch.zeros(3))  # s of L_u, L_f, L_ft
 
     def forward(self, z: Tensor, mask: Tensor) -> Tensor:
         """`z` (B, T, 2C), `mask` (B, T) to (B, 4), see `models.heads`."""
         return self._solution(masked_mean(z, mask))
+
+    def present(self, z: Tensor, mask: Tensor) -> Tensor:
+        """What the regression takes: the mean of the known steps, (B, C)."""
+        return masked_mean(z[..., : self.columns], mask)
+
+    def losses(self, z: Tensor, mask: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
+        """Minimised: the balanced sum; reported: L_u + physics_weight (L_f + L_ft)."""
+        if self.physics_weight == 0:
+            return super().losses(z, mask, targets)
+        out, f, f_t = self.physics(z, mask)
+        physics = self.physics_weight * torch.stack([f.square().mean(), f_t.square().mean()])
+        terms = torch.cat([data_loss(out, targets)[None], physics])
+        s = self.log_weights
+        return (torch.exp(-s) * (terms + LEAST) + s).sum(), terms.sum()
 
     def physics(self, z: Tensor, mask: Tensor) -> Physics:
         """As `forward`, with the residuals of the law; needs gradients to be on, in validation too."""
@@ -67,7 +93,7 @@ class DeepHpm(nn.Module):
         return Physics(out, f, _rate(f, t))
 
     def _solution(self, present: Tensor) -> Tensor:
-        out: Tensor = self.heads(self.body(present), present)
+        out: Tensor = self.heads(self.body(present), present[:, : self.columns])
         return out
 
 

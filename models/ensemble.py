@@ -1,13 +1,15 @@
 """K networks of one architecture behind one input scaler, and what they say together."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from models.catalog import CATALOG
-from models.heads import LOG_SIGMA_RUL, LOG_SIGMA_SOH, RUL, SOH
+from models.heads import LOG_SIGMA_RUL, LOG_SIGMA_SOH, RUL, SOH, Heads
 from models.hyperparameters import Hyperparameters
+from models.network import Network
 from models.scaling import InputScaler, TargetScale
 
 
@@ -24,13 +26,29 @@ class Estimate:
 class Ensemble(nn.Module):
     """The scaler and K networks that start differently."""
 
-    def __init__(self, algorithm: str, hyperparameters: Hyperparameters, features: int) -> None:
+    def __init__(self, scaler: InputScaler, networks: Iterable[nn.Module]) -> None:
         super().__init__()
-        self.scaler = InputScaler(features)
-        build = CATALOG[algorithm]
-        self.members = nn.ModuleList(
-            build(self.scaler.columns, hyperparameters) for _ in range(hyperparameters.ensemble_size)
-        )
+        self.scaler = scaler
+        self.members = nn.ModuleList(networks)
+
+    @staticmethod
+    def of(algorithm: str, hyperparameters: Hyperparameters, features: int, networks: int | None = None) -> "Ensemble":
+        """Make so many networks, by default as many as the hyperparameters say."""
+        scaler, build = InputScaler(features), CATALOG[algorithm]
+        count = networks or hyperparameters.ensemble_size
+        return Ensemble(scaler, [build(scaler.columns, hyperparameters) for _ in range(count)])
+
+    def only(self, *networks: int) -> "Ensemble":
+        """Give an ensemble of some of these very networks, by number."""
+        return Ensemble(self.scaler, [self.members[number] for number in networks])
+
+    def networks(self) -> list[Network]:
+        """Each network, by number."""
+        return [member for member in self.members if isinstance(member, Network)]
+
+    def heads(self) -> list[Heads]:
+        """Heads of each network."""
+        return [network.heads for network in self.networks()]
 
     def forward(self, x: Tensor, mask: Tensor, cycle_index: Tensor) -> Tensor:
         """Raw windows (B, T, F), (B, T), (B, T) to outputs (K, B, 4) in standardised units."""
@@ -47,7 +65,7 @@ class Ensemble(nn.Module):
         beyond = self.scaler.outside(x[:, -1], cycle_index[:, -1]).clamp(max=10.0).mean(dim=1)
 
         def sigma(mean: int, log_sigma: int) -> Tensor:
-            lines = torch.stack([member.get_buffer("heads.linear_weight")[mean] for member in self.members])
+            lines = torch.stack([heads.slope(self.scaler.columns)[mean] for heads in self.heads()])
             guessed = self.scaler.guessed_variance(x[:, -1], cycle_index[:, -1], lines).mean(dim=1)
             variance = out[..., mean].var(dim=0, unbiased=False) + (2 * out[..., log_sigma]).exp().mean(dim=0) + guessed
             doubt: Tensor = variance.sqrt() * (1 + beyond)

@@ -4,37 +4,41 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.base import Base
+
 SOH, RUL, LOG_SIGMA_SOH, LOG_SIGMA_RUL = range(4)  # columns of a network's output
 
 
 class Heads(nn.Module):
-    """Hidden state and last step to (B, 4), in standardised units.
+    """Hidden state and present state to (B, 4), in standardised units.
 
-    The means are a linear model of the last step (fitted in closed form before training, then fixed) plus what the
-    network adds, which is nothing at first: outside the training range a straight line errs less than a network.
-    The spreads are fitted to the errors of the finished network, see `models.spread`.
+    The means are a regression on the present state (fitted in closed form before training, then fixed) plus what the
+    network adds, which is nothing at first. How much of it is believed (`trust`) is fitted after training on what the
+    network did not learn from. The spreads are fitted to the errors of the finished network, see `models.spread`.
     """
 
-    linear_weight: Tensor
-    linear_bias: Tensor
     spread_floor: Tensor  # (2,) least log sigma that is believed
+    trust: Tensor  # (2,) 0..1, of what the network adds to the regression
 
-    def __init__(self, columns: int, hidden: int) -> None:
+    def __init__(self, inputs: int, hidden: int, spans: int = 1) -> None:
         super().__init__()
-        self.columns = columns
-        self.register_buffer("linear_weight", torch.zeros(2, columns))
-        self.register_buffer("linear_bias", torch.zeros(2))
+        self.base = Base(inputs, spans)
         self.mean = nn.Linear(hidden, 2)
         self.spread = nn.Linear(hidden, 2)
         nn.init.zeros_(self.mean.weight)
         nn.init.zeros_(self.mean.bias)
         nn.init.zeros_(self.spread.weight)
         nn.init.constant_(self.spread.bias, -1.0)
+        self.register_buffer("trust", torch.ones(2))
         self.register_buffer("spread_floor", torch.full((2,), -6.0))
 
-    def forward(self, hidden: Tensor, last: Tensor) -> Tensor:
-        """`hidden` (B, H), `last` (B, >=C) scaled columns of the cycle asked about. RUL comes out positive."""
-        mean = functional.linear(last[:, : self.columns], self.linear_weight, self.linear_bias) + self.mean(hidden)
+    def forward(self, hidden: Tensor, present: Tensor) -> Tensor:
+        """`hidden` (B, H), `present` (B, inputs) scaled columns that the regression takes. RUL comes out positive."""
+        mean = self.base(present) + self.trust * self.mean(hidden)
         spread = torch.maximum(self.spread(hidden.detach()), self.spread_floor).clamp(max=3.0)
         rul = functional.softplus(mean[:, RUL : RUL + 1], beta=10.0)
         return torch.cat([mean[:, :RUL], rul, spread], dim=1)
+
+    def slope(self, columns: int) -> Tensor:
+        """Mean slope (2, C) of the regression in each of the scaled columns, wherever they enter it."""
+        return self.base.slope.reshape(2, -1, columns).sum(dim=1)

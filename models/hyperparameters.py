@@ -31,6 +31,7 @@ class BaselineHyperparameters(Hyperparameters):
 class BiLstmHyperparameters(Hyperparameters):
     """`bilstm`: a bidirectional LSTM over the window's cycles."""
 
+    window: int = Field(64, ge=1, le=512, description="Cycles that the model looks back over, this one included.")
     hidden_size: int = Field(64, ge=1, le=1024, description="Units of the LSTM in each direction.")
 
 

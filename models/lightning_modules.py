@@ -9,19 +9,19 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from batteries.splits import Split
 from batteries.windows import Windows
 from models.augmentation import dropped_columns, families, truncate
-from models.deephpm import DeepHpm
 from models.ensemble import Ensemble
-from models.hyperparameters import DeepHpmHyperparameters, Hyperparameters
-from models.losses import Targets, data_loss
+from models.hyperparameters import Hyperparameters
+from models.losses import Targets
 from models.scaling import TargetScale
 
 WEIGHT_DECAY = 1e-2
-LOG_WEIGHT_RANGE = 3.0  # of the learned balance of DeepHPM's terms, lest a term be weighed away
 VALIDATION_CHUNK = 4096
 
 
@@ -59,6 +59,23 @@ class Tensors:
 
     def __len__(self) -> int:
         return len(self.x)
+
+
+@dataclass(frozen=True, eq=False)
+class Lessons:
+    """Which rows of the training set teach each of K networks, and which of the validation set it is judged on."""
+
+    teaches: Tensor  # (K, B) bool
+    validates: Tensor  # (K, B') bool
+
+    @staticmethod
+    def of(parts: Split) -> "Lessons":
+        """As the split says."""
+        numbers = range(len(parts.withheld))
+        return Lessons(
+            torch.from_numpy(np.stack([parts.teaches(number) for number in numbers])),
+            torch.from_numpy(np.stack([parts.validates(number) for number in numbers])),
+        )
 
 
 class Batches:
@@ -110,16 +127,19 @@ class HealthModule(pl.LightningModule):
     def __init__(
         self,
         ensemble: Ensemble,
+        *,
         train: Tensors,
         validation: Tensors,
         hyperparameters: Hyperparameters,
         feature_names: Sequence[str],
+        lessons: Lessons,
     ) -> None:
         super().__init__()
         self.ensemble = ensemble
         self.hyperparameters = hyperparameters
         self.train_set, self.validation_set = train, validation
         self.families = families(feature_names)
+        self.teaches, self.validates = lessons.teaches, lessons.validates
         self.generator = Generator().manual_seed(hyperparameters.seed)
         self.train_z, self.validation_z = train.x, validation.x
         self.train_losses, self.validation_losses = Losses(), Losses()
@@ -136,6 +156,7 @@ class HealthModule(pl.LightningModule):
     def on_fit_start(self) -> None:
         """Put the whole set, scaled once, on the device."""
         self.train_set, self.validation_set = (part.to(self.device) for part in (self.train_set, self.validation_set))
+        self.teaches, self.validates = (part.to(self.device) for part in (self.teaches, self.validates))
         with torch.no_grad():
             self.train_z, self.validation_z = (
                 self.ensemble.scaler(part.x, part.mask, part.cycle_index)
@@ -169,27 +190,31 @@ class HealthModule(pl.LightningModule):
             x = data.x[rows].masked_fill(without[:-1], torch.nan)
             index = data.cycle_index[rows].masked_fill(without[-1], torch.nan)
             z = self.ensemble.scaler(x, mask, index)
-        objective, loss = self.model_step(z, mask, data.targets[rows])
-        self.train_losses.add(loss, len(rows))
-        return objective
+        return self.model_step(z, mask, data.targets[rows], shown=self.teaches[:, rows], losses=self.train_losses)
 
     def validation_step(self, rows: Tensor, batch: int) -> None:  # noqa: ARG002
         """One chunk of validation, as it is."""
         rows = rows.to(self.device)
         data = self.validation_set
-        loss = self.model_step(self.validation_z[rows], data.mask[rows], data.targets[rows])[1]
-        self.validation_losses.add(loss, len(rows))
+        z, mask, targets = self.validation_z[rows], data.mask[rows], data.targets[rows]
+        with torch.set_grad_enabled(any(network.differentiates for network in self.ensemble.networks())):
+            self.model_step(z, mask, targets, shown=self.validates[:, rows], losses=self.validation_losses)
 
-    def model_step(self, z: Tensor, mask: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
-        """Give what is minimised, summed over the networks, and the loss that is reported, their mean."""
-        objectives, losses = zip(*(self.member_step(m, z, mask, targets) for m in self.ensemble.members), strict=True)
-        return torch.stack(objectives).sum(), torch.stack(losses).mean()
+    def model_step(self, z: Tensor, mask: Tensor, targets: Targets, *, shown: Tensor, losses: Losses) -> Tensor:
+        """Give what is minimised, summed over the networks; count into `losses` what is reported.
 
-    def member_step(self, member: torch.nn.Module, z: Tensor, mask: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
-        """Objective and reported loss of one network."""
-        out = member(z, mask)
-        loss = data_loss(out, targets)
-        return loss, loss
+        `shown` (K, B): the rows that each network looks at.
+        """
+        total = z.new_zeros((), requires_grad=True)
+        for member, rows in zip(self.ensemble.networks(), shown, strict=True):
+            count = int(rows.sum())
+            if count == 0:
+                continue
+            some = (z, mask, targets) if count == len(rows) else (z[rows], mask[rows], targets[rows])
+            objective, loss = member.losses(*some)
+            total = total + objective
+            losses.add(loss, count)
+        return total
 
     def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
         """Add what a resumed run needs to give the same numbers; the data are not saved."""
@@ -203,25 +228,3 @@ class HealthModule(pl.LightningModule):
             raise TypeError("not a checkpoint of this module")
         self.generator.set_state(state)
         self.past = History(**past)
-
-
-class PhysicsModule(HealthModule):
-    """Adds DeepHPM's terms: the law's residual and its rate, with learned balance (Kendall et al., CVPR 2018)."""
-
-    def validation_step(self, rows: Tensor, batch: int) -> None:
-        """As above, with gradients on: the residuals are derivatives."""
-        with torch.enable_grad():
-            super().validation_step(rows, batch)
-
-    def member_step(self, member: torch.nn.Module, z: Tensor, mask: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
-        """Objective: sum of exp(-s) L + s over L_u, L_f, L_ft; reported: L_u + physics_weight (L_f + L_ft)."""
-        if not isinstance(member, DeepHpm) or not isinstance(self.hyperparameters, DeepHpmHyperparameters):
-            raise TypeError("physics terms need a DeepHpm network")
-        weight = self.hyperparameters.physics_weight
-        out, f, f_t = member.physics(z, mask)
-        data = data_loss(out, targets)
-        if weight == 0:
-            return data, data
-        terms = torch.stack([data, weight * f.square().mean(), weight * f_t.square().mean()])
-        s = member.log_weights.clamp(-LOG_WEIGHT_RANGE, LOG_WEIGHT_RANGE)
-        return (torch.exp(-s) * terms + s).sum(), terms.sum()

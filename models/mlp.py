@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from models.heads import Heads
+from models.network import Network, masked_mean
 
 
 @dataclass(frozen=True)
@@ -16,11 +16,12 @@ class MlpConfig:
     hidden_size: int = 64
 
 
-class Mlp(nn.Module):
+class Mlp(Network):
     """The mean of the window's known steps (one step by default) through two hidden layers."""
 
     def __init__(self, config: MlpConfig) -> None:
         super().__init__()
+        self.columns = config.columns
         self.body = nn.Sequential(
             nn.Linear(2 * config.columns, config.hidden_size),
             nn.SiLU(),
@@ -31,12 +32,10 @@ class Mlp(nn.Module):
 
     def forward(self, z: Tensor, mask: Tensor) -> Tensor:
         """`z` (B, T, 2C), `mask` (B, T) to (B, 4), see `models.heads`."""
-        present = masked_mean(z, mask)
-        out: Tensor = self.heads(self.body(present), present)
+        steps = masked_mean(z, mask)
+        out: Tensor = self.heads(self.body(steps), steps[:, : self.columns])
         return out
 
-
-def masked_mean(z: Tensor, mask: Tensor) -> Tensor:
-    """Mean (B, D) over the steps that are there."""
-    weight = mask.to(z.dtype)[..., None]
-    return torch.sum(z * weight, dim=1) / weight.sum(dim=1).clamp(min=1.0)
+    def present(self, z: Tensor, mask: Tensor) -> Tensor:
+        """What the regression takes: the mean of the known steps, (B, C)."""
+        return masked_mean(z[..., : self.columns], mask)

@@ -5,6 +5,7 @@ rows (with the mean where nothing is known), and marked missing: E[x_m | x_o] = 
 Little & Rubin, Statistical Analysis with Missing Data, ch. 11.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +23,7 @@ class InputScaler(nn.Module):
     std: Tensor
     low: Tensor
     high: Tensor
-    correlation: Tensor
+    covariance: Tensor  # of the scaled columns
     usual: Tensor  # columns that at least half of the training rows know
     reach: Tensor  # how far beyond its training range a column is believed, in widths of it
 
@@ -34,13 +35,17 @@ class InputScaler(nn.Module):
         self.register_buffer("std", torch.ones(columns))
         self.register_buffer("low", torch.full((columns,), -torch.inf))
         self.register_buffer("high", torch.full((columns,), torch.inf))
-        self.register_buffer("correlation", torch.eye(columns))
+        self.register_buffer("covariance", torch.eye(columns))
         self.register_buffer("usual", torch.zeros(columns, dtype=torch.bool))
         self.register_buffer("reach", torch.tensor(torch.inf))
 
     @torch.no_grad()
-    def fit(self, x: Tensor, cycle_index: Tensor) -> None:
-        """Learn from the last steps of training windows: `x` (B, F), `cycle_index` (B,), NaN where unknown."""
+    def fit(self, x: Tensor, cycle_index: Tensor, floors: Sequence[float] = ()) -> None:
+        """Learn from the last steps of training windows: `x` (B, F), `cycle_index` (B,), NaN where unknown.
+
+        `floors` (F,): least spreads that are believed; a column that hardly varies among the training cells would
+        otherwise be magnified, and with it what merely tells another cell apart.
+        """
         rows = torch.cat([x, cycle_index[:, None]], dim=1).double()
         known = torch.isfinite(rows)
         count = known.sum(0).clamp(min=1)
@@ -55,12 +60,14 @@ class InputScaler(nn.Module):
         correlation.fill_diagonal_(1.0)
         values, vectors = torch.linalg.eigh(correlation)  # pairwise estimates may be slightly indefinite
         correlation = vectors @ torch.diag(values.clamp(min=SHRINKAGE / 2)) @ vectors.T
+        believed = torch.maximum(std, torch.tensor([*floors, *[0.0] * (self.columns - len(floors))]).to(std))
+        share = torch.where(torch.isfinite(std), std / believed, 1.0)  # of a unit that a column really varies by
         self.mean.copy_(mean)
-        self.std.copy_(std)
+        self.std.copy_(believed)
         seen = known.any(0)  # of a column that was never known, no value is out of range
         self.low.copy_(torch.where(seen, torch.where(known, rows, torch.inf).amin(0), -torch.inf))
         self.high.copy_(torch.where(seen, torch.where(known, rows, -torch.inf).amax(0), torch.inf))
-        self.correlation.copy_(correlation)
+        self.covariance.copy_(share[:, None] * correlation * share)
         self.usual.copy_(known.double().mean(0) >= USUAL)
 
     def forward(self, x: Tensor, mask: Tensor, cycle_index: Tensor) -> Tensor:
@@ -77,12 +84,12 @@ class InputScaler(nn.Module):
         return torch.cat([filled, (missing & asked[..., None]).to(filled.dtype)], dim=-1)
 
     def _fill(self, scaled: Tensor, missing: Tensor) -> Tensor:
-        patterns, which = torch.unique(missing, dim=0, return_inverse=True)
+        patterns, which = distinct(missing)
         for number, pattern in enumerate(patterns):
             if not pattern.any() or pattern.all():
                 continue
             known = ~pattern
-            gain = torch.linalg.solve(self.correlation[known][:, known], self.correlation[known][:, pattern])
+            gain = torch.linalg.solve(self.covariance[known][:, known], self.covariance[known][:, pattern])
             rows = which == number
             guess = torch.zeros_like(scaled[rows])
             guess[:, pattern] = (scaled[rows][:, known] @ gain).clamp(-CLIP, CLIP)
@@ -100,13 +107,13 @@ class InputScaler(nn.Module):
         """
         missing = ~torch.isfinite(torch.cat([x, cycle_index[:, None]], dim=1))
         variance = x.new_zeros(len(x), len(weight))
-        patterns, which = torch.unique(missing, dim=0, return_inverse=True)
+        patterns, which = distinct(missing)
         for number, pattern in enumerate(patterns):
             known, w = ~pattern, weight[:, pattern]
-            left = self.correlation[pattern][:, pattern]
+            left = self.covariance[pattern][:, pattern]
             if bool(known.any()):
-                across = self.correlation[known][:, pattern]
-                left = left - across.T @ torch.linalg.solve(self.correlation[known][:, known], across)
+                across = self.covariance[known][:, pattern]
+                left = left - across.T @ torch.linalg.solve(self.covariance[known][:, known], across)
             variance[which == number] = ((w @ left) * w).sum(dim=1).clamp(min=0.0)
         return variance
 
@@ -116,6 +123,19 @@ class InputScaler(nn.Module):
         scale = torch.where(torch.isfinite(self.std), self.std, (self.mean.abs() * 1e-2).clamp(min=1e-6))
         beyond = torch.maximum(self.low - rows, rows - self.high).clamp(min=0) / scale
         return torch.where(torch.isfinite(beyond), beyond, 0.0)
+
+
+def distinct(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Give the different ones of boolean rows (B, C), and which of them each row is (B,).
+
+    As `torch.unique(dim=0)`, which sorts whole rows and takes most of a training step; here a 64-bit hash is sorted.
+    """
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.randint(-(2**62), 2**62, (rows.shape[1],), generator=generator).to(rows.device)
+    found, which = torch.unique((rows.long() * weights).sum(dim=1), return_inverse=True)
+    number = torch.arange(len(rows), device=rows.device)
+    first = number.new_full((len(found),), len(rows)).scatter_reduce(0, which, number, "amin")
+    return rows[first], which
 
 
 @dataclass(frozen=True)

@@ -13,27 +13,34 @@ from models.heads import LOG_SIGMA_SOH, Heads
 from models.lightning_modules import Tensors
 from models.losses import Targets, spread_loss
 
-ROWS = 512  # windows at most, evenly spaced, for each set of missing columns
+ROWS = 512  # windows at most, evenly spaced
+ROWS_ABSENT = 96  # and so many again for each set of missing columns
 STEPS = 60
 PENALTY = 1e-3  # on the weights, so that few rows do not swing the spreads
 LEAST = 1e-2  # error in standardised units below which all are alike
 FLOOR = 0.05  # quantile of the spreads fitted below which none is believed
 
 
-def fit_spreads(ensemble: Ensemble, data: Tensors, absences: Sequence[frozenset[int]]) -> None:
-    """Fit the spread heads of every network in place: Gaussian likelihood of its errors, a convex problem."""
-    rows = torch.linspace(0, len(data) - 1, min(len(data), ROWS)).round().long()
-    data = Tensors(data.x[rows], data.mask[rows], data.cycle_index[rows], data.targets[rows])
-    z = torch.cat([_without(ensemble, data, absent) for absent in [frozenset[int](), *absences]])
-    repeat = len(absences) + 1
-    mask = data.mask.repeat(repeat, 1)
-    targets = Targets(*(values.repeat(repeat) for values in vars(data.targets).values()))
-    for member in ensemble.members:
-        heads = member.get_submodule("heads")
-        if not isinstance(heads, Heads):
-            raise TypeError("a network ends in Heads")
-        hidden, out = _hidden(member, heads, z, mask)
+def fit_spreads(ensemble: Ensemble, data: Tensors, absences: Sequence[frozenset[int]], shown: Tensor) -> None:
+    """Fit the spread heads of every network in place: Gaussian likelihood of its errors, a convex problem.
+
+    `shown` (K, B): the rows of `data` that each network learned from.
+    """
+    for member, heads, taught in zip(ensemble.networks(), ensemble.heads(), shown, strict=True):
+        numbers = torch.nonzero(taught)[:, 0]
+        whole, few = (_spaced(data, numbers, most) for most in (ROWS, ROWS_ABSENT))
+        z = torch.cat([_without(ensemble, whole, frozenset()), *(_without(ensemble, few, a) for a in absences)])
+        parts = [whole, *[few] * len(absences)]
+        targets = Targets(
+            *(torch.cat(columns) for columns in zip(*(vars(p.targets).values() for p in parts), strict=True))
+        )
+        hidden, out = _hidden(member, heads, z, torch.cat([part.mask for part in parts]))
         _fit(heads, hidden, out, targets)
+
+
+def _spaced(data: Tensors, numbers: Tensor, most: int) -> Tensors:
+    rows = numbers[torch.linspace(0, len(numbers) - 1, min(len(numbers), most)).round().long()]
+    return Tensors(data.x[rows], data.mask[rows], data.cycle_index[rows], data.targets[rows])
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ Epochs are chosen on validation alone; the test windows are looked at once, at t
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,25 +14,27 @@ from typing import Any
 import numpy as np
 import torch
 
+from batteries.features import SCALE_FLOORS
 from batteries.splits import Split, UnusableData, split
 from batteries.windows import History, Windows, fingerprint, without_columns
 from models.augmentation import absences
+from models.base import Rows, choose, fit_both
 from models.bundle import ModelBundle
 from models.calibration import Calibration, Kind, Scored, calibrate
 from models.ensemble import Ensemble
 from models.hyperparameters import HYPERPARAMETERS, Hyperparameters
-from models.lightning_modules import HealthModule, PhysicsModule, Tensors
-from models.linear import Rows, choose, lines
+from models.lightning_modules import HealthModule, Lessons, Tensors
 from models.metrics import Judged, scores
 from models.observer import Epoch, Observer, Stopped, TrainingFailed
 from models.scaling import TargetScale
 from models.spread import fit_spreads
 from models.trainer import few_threads, train
+from models.trust import trust
 
 __all__ = ["Epoch", "Fitted", "Observer", "Stopped", "TrainingFailed", "UnusableData", "fit"]
 
-REHEARSED = 1000  # held-out windows, at most, that are judged again for each set of missing columns
-MODULES: dict[str, type[HealthModule]] = {"baseline": HealthModule, "bilstm": HealthModule, "deephpm": PhysicsModule}
+CALIBRATING = 4000  # windows of the teaching cells, at most, that confidence is calibrated on
+REHEARSED = 200  # held-out windows, at most, that are judged again for each set of missing columns
 
 
 @dataclass(frozen=True)
@@ -68,10 +70,12 @@ def fit(
     feature_version: int = 0,
     data_version: str | None = None,
     end_of_life: float = 0.8,
+    test_cells: Sequence[str] | None = None,
 ) -> Fitted:
     """Train `algorithm` on `histories` and judge it on what it did not see.
 
     With `checkpoint_dir`, every epoch is saved there, and a run with the same data and hyperparameters goes on from it.
+    `test_cells` names the cells that judge and take no other part; without it, see `batteries.splits`.
     An epoch is told before it is saved, so after a crash the observer may hear of the last one twice.
 
     Raises:
@@ -82,13 +86,30 @@ def fit(
     """
     if type(hyperparameters) is not HYPERPARAMETERS.get(algorithm):
         raise ValueError(f"{algorithm!r} is not trained with {type(hyperparameters).__name__}")
-    parts = split(histories, hyperparameters.window, seed=hyperparameters.seed, end_of_life=end_of_life)
+    parts = split(
+        histories,
+        hyperparameters.window,
+        seed=hyperparameters.seed,
+        end_of_life=end_of_life,
+        networks=hyperparameters.ensemble_size,
+        test_cells=test_cells,
+    )
     _describe(parts, observer)
     features = parts.train.x.shape[2]
     names = tuple(feature_names or (f"f{number}" for number in range(features)))
     if len(names) != features:
         raise ValueError(f"{len(names)} names for {features} features")
     scale = TargetScale.fit(*(torch.from_numpy(a) for a in _targets(parts.train)))
+    metadata = {
+        "algorithm": algorithm,
+        "hyperparameters": hyperparameters.model_dump(),
+        "window": parts.length,
+        "feature_names": list(names),
+        "feature_version": feature_version,
+        "data_version": data_version,
+        "end_of_life": end_of_life,
+        **_provenance(parts, histories),
+    }
     with few_threads(hyperparameters.batch_size):
         module = _module(algorithm, hyperparameters, parts, scale, names)
         epochs = train(
@@ -100,30 +121,21 @@ def fit(
         )
         ensemble = module.ensemble.cpu()
         ensemble.load_state_dict(module.past.best_weights)
-        fit_spreads(ensemble, Tensors.of(parts.train, scale), absences(names))
-    metadata = {
-        "algorithm": algorithm,
-        "hyperparameters": hyperparameters.model_dump(),
-        "window": parts.length,
-        "feature_names": list(names),
-        "feature_version": feature_version,
-        "data_version": data_version,
-        "end_of_life": end_of_life,
-        **_provenance(parts, histories),
-    }
-    bundle = ModelBundle(ensemble, scale, Calibration.unknown(), metadata)
-    return _judge(bundle, parts, epochs, histories, observer)
+        trust(ensemble, parts, scale)
+        fit_spreads(ensemble, Tensors.of(parts.train, scale), absences(names), Lessons.of(parts).teaches)
+        everyone = ModelBundle(ensemble, scale, Calibration.unknown(), metadata)
+        return _judge(everyone, parts, epochs, histories, observer)
 
 
 def _judge(
-    bundle: ModelBundle, parts: Split, epochs: list[Epoch], histories: Sequence[History], observer: Observer
+    everyone: ModelBundle, parts: Split, epochs: list[Epoch], histories: Sequence[History], observer: Observer
 ) -> Fitted:
     """Score on the test windows with a calibration that has not seen them; then calibrate on all that was held out."""
+    bundle = everyone.only(*range(parts.networks))
     kind: Kind = "time" if parts.by_time else "cells"
-    validation, test = bundle.judge(parts.validation), bundle.judge(parts.test)
-    if parts.by_time:  # its RUL is a trend, told from the training stretch
-        validation = validation.without_rul()
-    rehearsal = calibrate([validation.scored()], "time" if parts.validation_from_train_cells else "cells")
+    test = bundle.judge(parts.test)
+    held_out = _held_out(everyone, parts, _thinned(parts.train, CALIBRATING), parts.validation)
+    rehearsal = calibrate([judged.scored() for judged in held_out], "cells" if any(parts.withheld) else "time")
     best = min(epochs, key=lambda epoch: epoch.val_loss)
     metrics = {
         "train_loss": best.train_loss,
@@ -137,11 +149,12 @@ def _judge(
         f"{metrics['soh_mae_training_mean']:.4f}), {metrics['test_accuracy']:.0%} of the cycles within 0.02; "
         f"weights of epoch {best.epoch}",
     )
-    alike = parts.by_time or not parts.validation_from_train_cells
+    alike = parts.by_time or any(parts.withheld)  # else validation is other life of the one cell that taught
+    rehearsed = held_out if alike else []
     calibration = calibrate(
-        [validation.scored(), test.scored()] if alike else [test.scored()],
+        [*(judged.scored() for judged in rehearsed), test.scored()],
         kind,
-        {absent: _lacking(bundle, parts, absent, alike=alike) for absent in absences(bundle.feature_names)},
+        {absent: _lacking(bundle, everyone, parts, absent, alike=alike) for absent in absences(bundle.feature_names)},
     )
     final = ModelBundle(bundle.ensemble, bundle.scale, calibration, {**bundle.metadata, "metrics": metrics})
     cells = tuple(history.cell for history in histories)
@@ -149,52 +162,81 @@ def _judge(
     return Fitted(final, metrics, epochs, parts, cells, fingerprints, test, rehearsal)
 
 
-def _lacking(bundle: ModelBundle, parts: Split, absent: frozenset[int], *, alike: bool) -> list[Scored]:
+def _held_out(everyone: ModelBundle, parts: Split, train: Windows, validation: Windows) -> list[Judged]:
+    """What each network says of the cells withheld from it; where none were, what all say of validation.
+
+    How sure an answer is, is told as for any other: by all networks that answer.
+    """
+    bundle = everyone.only(*range(parts.networks))
+    if not any(parts.withheld):
+        judged = bundle.judge(validation)
+        return [judged.without_rul() if parts.by_time else judged]  # one battery's RUL is a trend told from its start
+    found = []
+    for number, withheld in enumerate(parts.withheld):
+        windows = train[np.isin(train.cell, withheld)]
+        if len(windows):
+            alone, together = everyone.only(number).judge(windows), bundle.judge(windows)
+            found.append(replace(alone, soh_sigma=together.soh_sigma, rul_sigma=together.rul_sigma))
+    return found
+
+
+def _lacking(
+    bundle: ModelBundle, everyone: ModelBundle, parts: Split, absent: frozenset[int], *, alike: bool
+) -> list[Scored]:
     """Scores of what was held out, of which some columns were taken away."""
-    test = bundle.judge(without_columns(_thinned(parts.test), absent))
-    if not alike:
-        return [test.scored()]
-    validation = bundle.judge(without_columns(_thinned(parts.validation), absent))
-    return [(validation.without_rul() if parts.by_time else validation).scored(), test.scored()]
+    test, train, validation = (
+        without_columns(_thinned(windows, REHEARSED), absent) for windows in (parts.test, parts.train, parts.validation)
+    )
+    rehearsed = _held_out(everyone, parts, train, validation) if alike else []
+    return [*(judged.scored() for judged in rehearsed), bundle.judge(test).scored()]
 
 
-def _thinned(windows: Windows) -> Windows:
+def _thinned(windows: Windows, most: int) -> Windows:
     """Every so many windows, enough to take quantiles of."""
-    return windows[np.unique(np.linspace(0, len(windows) - 1, min(len(windows), REHEARSED)).round().astype(np.int64))]
+    if len(windows) <= most:
+        return windows
+    return windows[np.linspace(0, len(windows) - 1, most).round().astype(np.int64)]
 
 
 def _module(
     algorithm: str, hyperparameters: Hyperparameters, parts: Split, scale: TargetScale, names: Sequence[str]
 ) -> HealthModule:
-    """Ensemble with its scaler and straight lines fitted, ready to learn."""
+    """Ensemble with its scaler and regressions fitted, ready to learn."""
     training, validation = Tensors.of(parts.train, scale), Tensors.of(parts.validation, scale)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(hyperparameters.seed)
-        ensemble = Ensemble(algorithm, hyperparameters, len(names))
-    ensemble.scaler.fit(training.x[:, -1], training.cycle_index[:, -1])
-    rows = _last_steps(ensemble, training, parts.train)
-    reach, settings = choose(rows, _last_steps(ensemble, validation, parts.validation))
+        ensemble = Ensemble.of(algorithm, hyperparameters, len(names), len(parts.withheld))
+    floors = [SCALE_FLOORS.get(name, 0.0) for name in names]
+    ensemble.scaler.fit(training.x[:, -1], training.cycle_index[:, -1], floors)
+    rows = _present(ensemble, training, parts.train)
+    spans = ensemble.heads()[0].base.spans
+    reach, chosen = choose(rows, _present(ensemble, validation, parts.validation), spans)
     ensemble.scaler.reach.fill_(reach)
-    rows = _last_steps(ensemble, training, parts.train)
+    rows = _present(ensemble, training, parts.train)
+    lessons = Lessons.of(parts)
     generator = torch.Generator().manual_seed(hyperparameters.seed)
-    for member, (soh, rul) in zip(
-        ensemble.members, lines(rows, settings, len(ensemble.members), generator), strict=True
-    ):
-        start = {
-            "linear_weight": torch.stack([soh.weight, rul.weight]),
-            "linear_bias": torch.stack([soh.bias, rul.bias]),
-        }
-        member.get_submodule("heads").load_state_dict(start, strict=False)
-    return MODULES[algorithm](ensemble, training, validation, hyperparameters, names)
+    alike = sum(not withheld for withheld in parts.withheld) > 1
+    for number, (heads, shown) in enumerate(zip(ensemble.heads(), lessons.teaches, strict=True)):
+        draw = generator if alike and not parts.withheld[number] else None
+        heads.base.adopt(*fit_both(rows[shown], chosen[number % len(chosen)], spans, draw))
+    return HealthModule(
+        ensemble,
+        train=training,
+        validation=validation,
+        hyperparameters=hyperparameters,
+        feature_names=names,
+        lessons=lessons,
+    )
 
 
 @torch.no_grad()
-def _last_steps(ensemble: Ensemble, data: Tensors, windows: Windows) -> Rows:
-    z = ensemble.scaler(data.x[:, -1:], data.mask[:, -1:], data.cycle_index[:, -1:])[:, 0, : ensemble.scaler.columns]
+def _present(ensemble: Ensemble, data: Tensors, windows: Windows) -> Rows:
+    z = ensemble.scaler(data.x, data.mask, data.cycle_index)
+    present = ensemble.networks()[0].present(z, data.mask)
     lives = data.targets.rul
-    if not bool(torch.isfinite(lives).any()):  # every cell outlived its record: the line starts at what was seen
+    if not bool(torch.isfinite(lives).any()):  # every cell outlived its record: the regression starts at what was seen
         lives = data.targets.rul_lower_bound
-    return Rows(z, (data.targets.soh, lives), torch.from_numpy(windows.cell))
+    return Rows(present, (data.targets.soh, lives), torch.from_numpy(windows.cell))
 
 
 def _targets(windows: Windows) -> tuple[Any, Any, Any]:

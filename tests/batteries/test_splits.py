@@ -32,12 +32,20 @@ def seen(windows: Windows) -> set[tuple[int, int]]:
 class TestSeveralCells:
     @pytest.mark.parametrize("count", [2, 3, 4, 5, 8, 20])
     def test_no_cycle_is_seen_on_two_sides(self, count):
-        parts = split([cell(f"c{i}") for i in range(count)], 16)
-        train, validation, test = seen(parts.train), seen(parts.validation), seen(parts.test)
-        assert train
-        assert validation
-        assert test
-        assert len(train | validation | test) == len(train) + len(validation) + len(test)
+        parts = split([cell(f"c{i}") for i in range(count)], 16, networks=3)
+        for network in range(len(parts.withheld)):
+            train, validation = (
+                seen(windows[rows])
+                for windows, rows in (
+                    (parts.train, parts.teaches(network)),
+                    (parts.validation, parts.validates(network)),
+                )
+            )
+            test = seen(parts.test)
+            assert train
+            assert validation
+            assert test
+            assert len(train | validation | test) == len(train) + len(validation) + len(test)
 
     @pytest.mark.parametrize("count", [2, 3, 4, 5, 8, 20])
     def test_test_cells_are_in_no_other_role(self, count):
@@ -51,13 +59,44 @@ class TestSeveralCells:
         parts = split([cell(f"c{i}") for i in range(count)], 16)
         assert (len(parts.train_cells), len(parts.validation_cells), len(parts.test_cells)) == sizes
         assert not set(parts.train_cells) & set(parts.validation_cells)
-        assert not parts.validation_from_train_cells
+        assert parts.withheld == (tuple(sorted(int(name[1:]) for name in parts.validation_cells)),)
+
+    @pytest.mark.parametrize("networks", [2, 3, 6])
+    def test_each_network_leaves_out_cells_of_its_own_and_every_cell_teaches(self, networks):
+        parts = split([cell(f"c{i}") for i in range(7)], 16, networks=networks)  # one of them judges
+        assert len(parts.withheld) == parts.networks == networks
+        left_out = [number for withheld in parts.withheld for number in withheld]
+        assert len(left_out) == len(set(left_out)) == networks
+        assert len(parts.train_cells) == 6
+        for network, withheld in enumerate(parts.withheld):
+            taught = set(parts.train.cell[parts.teaches(network)].tolist())
+            assert not taught & set(withheld)
+            assert len(taught) == 5
+
+    def test_below_five_one_network_more_a_cell_rehearses_without_it(self):
+        parts = split([cell(f"c{i}") for i in range(4)], 16, networks=2)
+        assert parts.networks == 2
+        assert parts.withheld[:2] == ((), ())
+        assert parts.withheld[2:] == tuple((int(name[1:]),) for name in parts.train_cells)
+
+    @pytest.mark.parametrize("count", [3, 8])
+    def test_the_cells_named_judge_and_no_others(self, count):
+        parts = split([cell(f"c{i}") for i in range(count)], 8, test_cells=["c1"], networks=2)
+        assert parts.test_cells == ("c1",)
+        assert set(parts.test.cell) == {1}
+        assert 1 not in parts.train.cell
+        assert 1 not in parts.validation.cell
+
+    def test_that_all_cells_judge_is_refused(self):
+        with pytest.raises(UnusableData, match="2 of 2 batteries are to judge"):
+            split([cell("a"), cell("b")], 8, test_cells=["a", "b"])
 
     def test_below_five_a_stretch_of_each_teaching_cell_validates(self):
         parts = split([cell(f"c{i}") for i in range(3)], 4)
         assert parts.validation_cells == parts.train_cells
         assert len(parts.test_cells) == 1
-        assert parts.validation_from_train_cells
+        assert parts.withheld == ((), *((int(name[1:]),) for name in parts.train_cells))
+        assert parts.networks == 1
         # cycles 60 … 74 are the stretch; the first 3 are only looked back on, and so are none after it but a gap of 3
         teacher = parts.train.cell[0]
         asked = parts.validation.cycle_index[parts.validation.cell == teacher, -1]

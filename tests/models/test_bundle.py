@@ -127,12 +127,13 @@ class TestPredict:
         assert any(warning.startswith("Outside the training range") for warning in unknown.warnings)
 
     def test_warns_of_another_chemistry_and_of_few_cells(self, bundle, synthetic):
+        taught = bundle.metadata["train_windows"] // 2  # of each of the two cells that a network rehearsed without
         x = [synthetic(0, 100).features] * 2
         same, other = bundle.predict(x, chemistry=["lfp", "NMC"])
         assert not any("chemistry" in warning for warning in same.warnings)
         assert "Other chemistry: the model was trained on LFP, not NMC." in other.warnings
-        assert "Calibrated on 1 held-out cell; at least 10 are wanted." in other.warnings
-        assert other.calibration == {"kind": "held-out cells", "cells": 1, "windows": 100}
+        assert "Calibrated on 3 held-out cells; at least 10 are wanted." in other.warnings
+        assert other.calibration == {"kind": "held-out cells", "cells": 3, "windows": 100 + 2 * taught}
 
     def test_nothing_asked_nothing_answered(self, bundle):
         assert bundle.predict([]) == []

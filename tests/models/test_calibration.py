@@ -26,7 +26,7 @@ class TestConfidence:
         assert (np.diff(said) < 0).all()
         assert 0 < said[-1] < said[0] < 1
 
-    @pytest.mark.parametrize(("cells", "highest"), [(1, 0.75), (2, 5 / 6), (10, 21 / 22)])
+    @pytest.mark.parametrize(("cells", "highest"), [(1, 21 / 22), (2, 41 / 42), (10, 201 / 202)])
     def test_few_cells_cannot_make_sure(self, cells, highest):
         assert calibrate([normal_scores(cells)], "cells").confidence(np.zeros(1))[0] == pytest.approx(highest)
 
@@ -35,7 +35,7 @@ class TestConfidence:
         scores = Scored(
             np.r_[np.full(900, 0.1), np.full(10, 9.0)], np.full(910, np.nan), np.r_[np.zeros(900), np.ones(10)]
         )
-        edge = 0.5 / 3
+        edge = 0.5 / 21  # ten stretches of each of the two lives
         said = calibrate([scores], "cells").confidence(np.array([0.01]))[0]
         assert said == pytest.approx(edge + (1 - 2 * edge) * 0.5, abs=0.05)
 
@@ -67,9 +67,14 @@ class TestIntervals:
         errors = np.random.default_rng(1).normal(size=20000) * sigma
         assert np.mean(np.abs(errors) <= calibration.soh_radius(sigma)) == pytest.approx(0.9, abs=0.015)
 
-    def test_of_few_cells_are_as_wide_as_the_worst_error_seen(self):
-        scores = normal_scores(3)
-        assert calibrate([scores], "cells").soh_radius(np.ones(1))[0] == pytest.approx(scores.soh.max())
+    def test_of_few_cells_are_wider(self):
+        # thirty stretches of life: level 0.9 * 31 / 30 = 0.93, which a normal error exceeds beyond 1.812 sigma
+        radius = calibrate([normal_scores(3, each=20_000)], "cells").soh_radius(np.ones(1))[0]
+        assert radius == pytest.approx(1.812, abs=0.03)
+
+    def test_of_one_battery_are_as_wide_as_the_worst_error_seen(self):
+        scores = normal_scores(1)
+        assert calibrate([scores], "time").soh_radius(np.ones(1))[0] == pytest.approx(scores.soh.max())
 
     def test_are_unknown_where_no_life_ended(self):
         scores = normal_scores(3)

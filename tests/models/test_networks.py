@@ -31,8 +31,8 @@ def stirred(name):
 class TestForward:
     def test_starts_on_its_straight_line(self, name):
         made = network(name)
-        made.heads.linear_weight[0, 1] = 2.0
-        made.heads.linear_bias[0] = 0.25
+        made.heads.base.weight[0, 1] = 2.0
+        made.heads.base.bias[0] = 0.25
         z = torch.randn(5, 1, 2 * COLUMNS)
         out = made(z, torch.ones(5, 1, dtype=torch.bool))
         torch.testing.assert_close(out[:, 0], 2.0 * z[:, 0, 1] + 0.25)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.scaling import CLIP, InputScaler, TargetScale
+from models.scaling import CLIP, InputScaler, TargetScale, distinct
 
 NAN = float("nan")
 
@@ -87,3 +87,13 @@ class TestTargetScale:
     def test_a_cell_that_does_not_age_is_scaled_by_a_hundredth(self):
         flat = torch.full((3,), 0.9)
         assert TargetScale.fit(flat, flat * NAN, flat * NAN) == TargetScale(flat.double().mean().item(), 0.01, 1.0)
+
+
+class TestDistinct:
+    @pytest.mark.parametrize("columns", [1, 5, 200])
+    def test_gives_each_pattern_once_and_every_row_its_own(self, columns):
+        rows = torch.rand(300, columns, generator=torch.Generator().manual_seed(0)) < 0.5
+        rows[150:] = rows[:150]
+        patterns, which = distinct(rows)
+        assert torch.equal(patterns[which], rows)
+        assert len(patterns) == len({tuple(row.tolist()) for row in rows})
