@@ -204,14 +204,21 @@ def every_version() -> list[str]:
 
 @contextmanager
 def bar(doing: str) -> Iterator[Progress]:
-    """A progress bar on a terminal, nothing elsewhere."""
+    """A progress bar on a terminal once there is something to do, nothing elsewhere."""
     shown = Bar(
         TextColumn(doing), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
         console=console, transient=True, disable=not console.is_terminal,
     )  # fmt: skip
-    with shown:
-        task = shown.add_task(doing, total=None)
-        yield lambda done, total: shown.update(task, completed=done, total=total)
+    task = shown.add_task(doing, total=None)
+
+    def show(done: int, total: int) -> None:
+        shown.start()
+        shown.update(task, completed=done, total=total)
+
+    try:
+        yield show
+    finally:
+        shown.stop()
 
 
 def changes(writes: str, written: Sequence[int], removes: str, removed: Sequence[int]) -> str:

@@ -3,6 +3,7 @@
 DVC takes half a second to import, so it is imported where it is needed.
 """
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -47,7 +48,10 @@ def prepare(settings: Settings) -> None:
 def opened(settings: Settings) -> Iterator["Repo"]:
     """The repository through DVC's own interface; it waits for a lock that somebody else holds."""
     from dvc.repo import Repo
+    from dvc.ui import ui
+    from rich.console import Console
 
+    ui.error_console = Console(file=io.StringIO())  # what is shown on a terminal is the command line's to say
     prepare(settings)
     site = files.private_folder(settings.var / "dvc")
     repo = Repo(str(settings.home), config={"core": {"site_cache_dir": str(site)}}, _wait_for_lock=True)
