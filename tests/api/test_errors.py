@@ -128,6 +128,9 @@ class TestHeaders:
         refused = opened.http.get("/api/v1/batteries", headers={"Origin": "https://lab.example"})
         assert refused.status_code == 401
         assert refused.headers["access-control-allow-origin"] == "https://lab.example"
+        assert {"ETag", "Link", "X-Total-Count"} <= set(refused.headers["access-control-expose-headers"].split(", "))
+        conditional = asked | {"Access-Control-Request-Headers": "authorization, if-none-match, range"}
+        assert opened.http.options("/api/v1/batteries/1/file", headers=conditional).status_code == 200
         assert (
             "access-control-allow-origin"
             not in opened.http.get("/", headers={"Origin": "https://evil.example"}).headers
