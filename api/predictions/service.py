@@ -4,17 +4,18 @@ What is asked while others are being answered is answered together: one look-up,
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import orjson
 from anyio.to_thread import run_sync
 from cachetools import TTLCache
 
 from api.coalescing import Coalescer, Overloaded
-from api.errors import ApiError, ServiceUnavailable
+from api.errors import ApiError, NotFound, ServiceUnavailable
 from api.models.service import InFlight
 from api.predictions.audit import Answered, record_all
 from api.predictions.inputs import Asked, Preparation, parsed
@@ -24,11 +25,11 @@ from store.session import reading
 from store.settings import Settings
 
 FEW_NUMBERS = 50_000  # are written in less time than another thread needs to wake up
-MOST_KEPT = 2048  # answers, some 2 kB each
+MOST_KEPT = 2048  # answers, some 1 kB each
 
 Outcome = PredictionAnswer | ApiError
 Answer = dict[str, Any] | ApiError
-Key = tuple[str, str | None, str, bool]
+Key = tuple[str, str, str, bool]  # algorithm, version, hash of the input, whether it is explained
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Predictor:
     def __init__(self, settings: Settings, serving: Serving, in_flight: InFlight) -> None:
         self._data, self._within_s = settings.data, settings.serving_timeout_s
         self._serving, self._in_flight = serving, in_flight
-        self._cache: TTLCache[Key, dict[str, Any]] | None = None
+        self._cache: TTLCache[Key, bytes] | None = None
         if settings.prediction_cache_s:
             self._cache = TTLCache(MOST_KEPT, settings.prediction_cache_s)
         self._coalescer: Coalescer[Order, Outcome] = Coalescer(self._answer_all)
@@ -80,29 +81,28 @@ class Predictor:
 
     async def _ask(self, asked: list[Asked]) -> list[Answered]:
         """Answers in order: kept ones where there are any, the others by one call; equal questions are asked once."""
-        versions = {one.question.algorithm: None for one in asked if one.question.model_version is None}
-        serving: dict[str, str | ApiError] = {name: await self._champion(name) for name in versions}
-        keys: list[Key | ApiError] = []
-        missing: dict[Key, Question] = {}
-        found: dict[Key, Answer] = {}
+        unnamed = {one.question.algorithm for one in asked if one.question.model_version is None}
+        serving = {algorithm: await self._champion(algorithm) for algorithm in unnamed}
         hashes = [one.input_hash for one in asked]
-        for one, input_hash in zip(asked, hashes, strict=True):
-            version = one.question.model_version or serving[one.question.algorithm]
-            if isinstance(version, ApiError):
-                keys.append(version)
-                continue
-            key = (one.question.algorithm, version, input_hash, one.question.explain)
-            keys.append(key)
-            kept = None if self._cache is None else self._cache.get(key)
-            if kept is not None:
-                found[key] = kept
-            elif key not in found:
-                missing[key] = replace(one.question, model_version=version)
-        fresh = await self._fresh(missing)
+        keys = [key_of(one.question, known, serving) for one, known in zip(asked, hashes, strict=True)]
+        questions = {
+            key: replace(one.question, model_version=key[1])
+            for one, key in zip(asked, keys, strict=True)
+            if not isinstance(key, ApiError)
+        }
+        kept = self._kept(questions)
+        answers = kept | await self._fresh({key: asks for key, asks in questions.items() if key not in kept})
         return [
-            Answered(one, input_hash, key if isinstance(key, ApiError) else (found | fresh)[key], key in found)
-            for one, input_hash, key in zip(asked, hashes, keys, strict=True)
+            Answered(one, known, key if isinstance(key, ApiError) else answers[key], key in kept)
+            for one, known, key in zip(asked, hashes, keys, strict=True)
         ]
+
+    def _kept(self, keys: Iterable[Key]) -> dict[Key, Answer]:
+        """What was answered before and is still kept."""
+        if self._cache is None:
+            return {}
+        found = {key: self._cache.get(key) for key in keys}
+        return {key: orjson.loads(content) for key, content in found.items() if content is not None}
 
     async def _champion(self, algorithm: str) -> str | ApiError:
         try:
@@ -128,13 +128,22 @@ class Predictor:
         found: dict[Key, Answer] = {}
         for key, answer in zip(missing, answers, strict=True):
             if "error" in answer:
-                self._serving.forget_champion(key[0])  # it may have been one that is gone
                 found[key] = refusal(answer["error"])
+                if isinstance(found[key], NotFound):
+                    self._serving.forget_champion(key[0])  # it may be the one that is gone
                 continue
             found[key] = answer
             if self._cache is not None:
-                self._cache[key] = answer
+                self._cache[key] = orjson.dumps(answer)
         return found
+
+
+def key_of(question: Question, input_hash: str, serving: Mapping[str, str | ApiError]) -> Key | ApiError:
+    """What an answer depends on, the registered version among it; the error where it is not known who serves."""
+    version = question.model_version or serving[question.algorithm]
+    if isinstance(version, ApiError):
+        return version
+    return question.algorithm, version, input_hash, question.explain
 
 
 def prepare_all(requests: Sequence[PredictionRequest | Any], data: Path) -> list[Asked | ApiError]:
