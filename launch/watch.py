@@ -173,7 +173,8 @@ def run_train(body: Mapping[str, Any], url: str, user: str, *, password_stdin: b
             if detach:
                 say(str(job["id"]))
                 return 0
-            say(f"job {job['id']}: {job['algorithm']} on {len(job['battery_ids'])} batteries")
+            numbers = ", ".join(map(str, job["battery_ids"]))
+            say(f"job {job['id']}: {job['algorithm']} on battery {numbers}")
             return follow(client, job["id"])
     except CallFailed as error:
         complain(str(error))

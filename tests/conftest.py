@@ -44,6 +44,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("faults", "tests that kill parts of a running stack")
     group.addoption("--faults", action="store_true", help="run them, and nothing else")
     group.addoption("--fault-count", type=int, default=50, help="how many faults")
+    parser.addoption(
+        "--postgresql", action="store_true", help="keep rows on a real PostgreSQL where SQLite is the default"
+    )
     group.addoption("--fault-seed", type=int, default=None, help="repeat the random moments of an earlier run")
 
 
@@ -254,6 +257,15 @@ def postgres() -> Iterator[Postgres]:
         server.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def default_database(request: pytest.FixtureRequest) -> Callable[[], str | None]:
+    """URL of a new database for a home of a test: None is its own SQLite, unless ``--postgresql`` was given."""
+    if not request.config.getoption("--postgresql"):
+        return lambda: None
+    new_database: Callable[[], str] = request.getfixturevalue("postgres").new_database
+    return new_database
 
 
 @dataclass(frozen=True)

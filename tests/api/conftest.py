@@ -5,7 +5,7 @@ import json
 import shutil
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -202,9 +202,15 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_database: Path) -> Iterator[Any]:
+def make(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    empty_database: Path,
+    default_database: Callable[[], str | None],
+) -> Iterator[Any]:
     """Builds a platform with the settings given; all are closed at the end."""
     opened: list[TestClient] = []
+    url = default_database()
 
     def build(*, enters: bool = True, **environment: str) -> Platform:
         values = {
@@ -212,6 +218,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_database: Path) 
             "admin_email": EMAIL,
             "admin_password": PASSWORD,
             "login_limit": "",
+            **({"database_url": url} if url else {}),
         } | environment
         for name, value in values.items():
             monkeypatch.setenv(f"BATTERY_{name.upper()}", value)
@@ -219,7 +226,9 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_database: Path) 
         session.reset()
         settings = get_settings()
         settings.var.mkdir(exist_ok=True)
-        if not (database := settings.var / "battery.db").exists():
+        if url:
+            migrations.upgrade()
+        elif not (database := settings.var / "battery.db").exists():
             shutil.copyfile(empty_database, database)
         prefect, serving, mlflow = FakePrefect(), FakeServing(), FakeMlflow()
         fakes: dict[str, Any] = {settings.prefect: prefect, settings.serving: serving, settings.mlflow: mlflow}

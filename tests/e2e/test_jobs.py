@@ -248,7 +248,7 @@ class TestFromATerminal:
     def test_submits_watches_and_ends_with_the_jobs_success(self, stack, api, cell):
         shown = stack.run("train", "--batteries", str(cell["id"]), "-a", "baseline", "--set", "epochs=2", timeout_s=180)
         assert shown.returncode == 0, shown.stdout + shown.stderr
-        [job_id] = re.findall(r"^job (\d+): baseline on 1 batteries$", shown.stdout, re.MULTILINE)
+        [job_id] = re.findall(r"^job (\d+): baseline on battery \d+$", shown.stdout, re.MULTILINE)
         assert f"job {job_id} succeeded: model {api.job(int(job_id))['model_id']}" in shown.stdout
         assert "epoch 2/2: loss " in shown.stdout
         again = stack.run("jobs", "watch", job_id)

@@ -18,15 +18,21 @@ from store.tables import Job, JobEvent
 
 @pytest.fixture
 def home(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlflow_server: str, silent: Mapping[str, str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    mlflow_server: str,
+    silent: Mapping[str, str],
+    default_database: Callable[[], str | None],
 ) -> Iterator[Settings]:
-    """Settings of a home of its own with a migrated SQLite, on the MLflow server."""
+    """Settings of a home of its own with a migrated database, on the MLflow server."""
     for name in [name for name in os.environ if name.startswith("BATTERY_") and name != "BATTERY_SHARED_DATA"]:
         monkeypatch.delenv(name)
     for name, value in silent.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("BATTERY_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("BATTERY_MLFLOW_URL", mlflow_server)
+    if url := default_database():
+        monkeypatch.setenv("BATTERY_DATABASE_URL", url)
     get_settings.cache_clear()
     migrations.upgrade()
     yield get_settings()

@@ -30,10 +30,14 @@ def bare_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Setti
 
 
 @pytest.fixture
-def home(bare_home: Settings) -> Settings:
-    """A home with SQLite, migrated."""
+def home(bare_home: Settings, monkeypatch: pytest.MonkeyPatch, default_database: Callable[[], str | None]) -> Settings:
+    """A home with a migrated database: SQLite by default."""
+    assert bare_home.database_url is None
+    if url := default_database():
+        monkeypatch.setenv("BATTERY_DATABASE_URL", url)
+        get_settings.cache_clear()
     migrations.upgrade()
-    return bare_home
+    return get_settings()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
