@@ -215,9 +215,9 @@ def _module(
     rows = _present(ensemble, training, parts.train)
     lessons = Lessons.of(parts)
     generator = torch.Generator().manual_seed(hyperparameters.seed)
-    alike = sum(not withheld for withheld in parts.withheld) > 1
+    alike = parts.networks > 1 and not any(parts.withheld)  # else what they learn from, or their settings, differ
     for number, (heads, shown) in enumerate(zip(ensemble.heads(), lessons.teaches, strict=True)):
-        draw = generator if alike and not parts.withheld[number] else None
+        draw = generator if alike else None
         heads.base.adopt(*fit_both(rows[shown], chosen[number % len(chosen)], spans, draw))
     return HealthModule(
         ensemble,

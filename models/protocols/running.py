@@ -18,7 +18,10 @@ from models.training import fit
 Floats = NDArray[np.float64]
 Log = Callable[[str], None]
 WINDOW = HYPERPARAMETERS["bilstm"]().window
-MANY = 4000  # training windows from which on a job takes larger batches and fewer epochs
+BATCHES = ((1000, 32), (10_000, 128))  # below so many training cycles, windows a batch; `LARGE` above
+LARGE = 512
+STEPS = 200  # of the optimiser, for each network: more did not lower the error on cells left out, see docs/accuracy.md
+EPOCHS = (4, 30)
 NETWORKS = 6
 OURS = ("baseline", "bilstm", "deephpm")
 
@@ -41,9 +44,9 @@ class _Watching:
 
 
 def hyperparameters(algorithm: str, cycles: int, seed: int) -> Hyperparameters:
-    """Give a job's hyperparameters for so many training cycles: as many optimiser steps for many as for few."""
-    batch = 32 if cycles < MANY else 256
-    epochs = max(4, min(100, 3_000_000 // max(cycles, 1) // 100)) if cycles >= MANY else 30
+    """Give a job's hyperparameters for so many training cycles: about as many optimiser steps for many as for few."""
+    batch = next((size for below, size in BATCHES if cycles < below), LARGE)
+    epochs = min(max(STEPS * batch // max(cycles, 1), EPOCHS[0]), EPOCHS[1])
     return HYPERPARAMETERS[algorithm](
         epochs=epochs, batch_size=batch, learning_rate=0.001, ensemble_size=NETWORKS, seed=seed
     )
