@@ -188,14 +188,8 @@ def trained(registry: Any, life: Any, battery_id: int, seed: int) -> tuple[str, 
 
 def question(life: Any, last: int, window: int) -> bytes:
     """What the API asks BentoML about the cell's first ``last`` cycles."""
-    import numpy as np
+    from api.serving import Question, as_json
 
-    item = {
-        "algorithm": ALGORITHM,
-        "model_version": None,
-        "x": np.ascontiguousarray(life.features[max(0, last - window) : last], dtype=np.float32),
-        "cycle_index": [int(index) for index in life.cycle_index[max(0, last - window) : last]],
-        "nominal_capacity_ah": 1.1,
-        "chemistry": None,
-    }
-    return orjson.dumps({"items": [item]}, option=orjson.OPT_SERIALIZE_NUMPY)
+    shown = slice(max(0, last - window), last)
+    index = [int(number) for number in life.cycle_index[shown]]
+    return as_json([Question(ALGORITHM, None, life.features[shown], index, 1.1, None)])

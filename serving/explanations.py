@@ -19,7 +19,7 @@ MOST = 10  # features told
 def explain(bundle: ModelBundle, question: Question) -> list[dict[str, Any]]:
     """The features that moved SoH most, those first: ``feature, value, typical, soh, rul``."""
     window = question.x[-bundle.window :]
-    usual = typical(bundle)
+    usual = bundle.typical
     told = np.flatnonzero(np.isfinite(window[-1]) & np.isfinite(usual))
     asked = [window, *(with_typical(window, int(column), float(usual[column])) for column in told)]
     count = len(asked)
@@ -43,9 +43,3 @@ def with_typical(window: NDArray[np.float32], column: int, value: float) -> NDAr
     changed = window.copy()
     changed[np.isfinite(window[:, column]), column] = value
     return changed
-
-
-def typical(bundle: ModelBundle) -> NDArray[np.float64]:
-    """Mean (F,) of each feature over the training cycles."""
-    mean: NDArray[np.float64] = bundle.ensemble.scaler.mean[: len(bundle.feature_names)].double().numpy()
-    return mean

@@ -1,5 +1,6 @@
 """What is asked of the service, checked, and how it answers. An item that is wrong spoils no other one."""
 
+import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -45,11 +46,28 @@ def read_question(item: object) -> Question:
     explain = item.get("explain", False)
     if not isinstance(explain, bool):
         raise Refused("INVALID", "explain is true or false")
-    x = numbers(item.get("x"), "x", dimensions=2).astype(np.float32)
     cycle_index = numbers(item.get("cycle_index"), "cycle_index", dimensions=1)
+    x = features(item.get("x"), len(cycle_index))
     if len(x) != len(cycle_index):
         raise Refused("INVALID", f"x has {len(x)} cycles, cycle_index {len(cycle_index)}")
     return Question(algorithm, version, x, cycle_index, chemistry, explain)
+
+
+def features(value: object, cycles: int) -> NDArray[np.float32]:
+    """Features (T, F): lists of numbers and nulls, or base64 of float32 row by row, which is read several times sooner.
+
+    Raises Refused.
+    """
+    if not isinstance(value, str):
+        return numbers(value, "x", dimensions=2).astype(np.float32)
+    try:
+        flat = np.frombuffer(base64.b64decode(value, validate=True), dtype="<f4")
+        rows = flat.reshape(cycles, -1)
+    except ValueError:
+        raise Refused("INVALID", f"x: base64 of float32, {cycles} rows alike") from None
+    if rows.size == 0 or np.isinf(rows).any():
+        raise Refused("INVALID", "x: finite and not empty")
+    return rows
 
 
 def numbers(value: object, name: str, dimensions: int) -> NDArray[np.float64]:

@@ -21,7 +21,7 @@ from api.predictions.schemas import CycleData, PredictionRequest
 from api.serving import Question, no_model
 from store import batteries, models, predictions, recordings
 
-KEPT_WINDOWS = 512  # some 3 kB each
+KEPT_WINDOWS = 256  # some 10 kB each
 
 T = TypeVar("T")
 

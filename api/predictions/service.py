@@ -24,7 +24,7 @@ from api.serving import Question, Serving, as_json, no_model, refusal
 from store.session import reading
 from store.settings import Settings
 
-FEW_NUMBERS = 50_000  # are written in less time than another thread needs to wake up
+FEW_NUMBERS = 500_000  # are written in less time than another thread needs to wake up
 MOST_KEPT = 2048  # answers, some 1 kB each
 
 Outcome = PredictionAnswer | ApiError

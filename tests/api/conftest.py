@@ -1,6 +1,7 @@
 """The API on a real SQLite database and real files; Prefect, BentoML and MLflow are small hand-written HTTP fakes."""
 
 import asyncio
+import base64
 import json
 import shutil
 import uuid
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from fastapi import FastAPI
 
@@ -74,6 +76,12 @@ class FakePrefect:
         return [run for run in self.runs.values() if run["deployment"] == deployment]
 
 
+def unpacked(item: dict[str, Any]) -> list[list[float]]:
+    """The features that an item shows, a list a cycle."""
+    flat = np.frombuffer(base64.b64decode(item["x"]), dtype="<f4")
+    return [list(map(float, row)) for row in flat.reshape(len(item["cycle_index"]), -1)]
+
+
 @dataclass
 class FakeServing:
     """Answers each item from its algorithm and version; remembers what it was asked."""
@@ -94,7 +102,7 @@ class FakeServing:
             return httpx.Response(200, json={"version": self.champion})
         if request.url.path == "/uses":
             return httpx.Response(200, json=body["version"] in self.busy_with)
-        items = body["items"]
+        items = [item | {"x": unpacked(item)} for item in body["items"]]
         self.calls.append(items)
         return httpx.Response(200, json=[self.answer(item) for item in items])
 

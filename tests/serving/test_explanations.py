@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from serving.explanations import MOST, explain, typical
+from serving.explanations import MOST, explain
 from serving.questions import Question
 
 
@@ -26,7 +26,7 @@ class TestExplain:
         changed[:, column] = first["typical"]
         whole, without = bundle.predict([asked.x, changed], [asked.cycle_index] * 2, ["LFP"] * 2)
         assert first["value"] == pytest.approx(float(asked.x[-1, column]))
-        assert first["typical"] == pytest.approx(float(typical(bundle)[column]))
+        assert first["typical"] == pytest.approx(float(bundle.typical[column]))
         assert first["soh"] == pytest.approx(whole.soh - without.soh, abs=1e-6)
         assert first["rul"] == pytest.approx(whole.rul - without.rul, abs=1e-3)
         effects = [abs(moved["soh"]) for moved in told]
@@ -42,5 +42,5 @@ class TestExplain:
         assert [moved["feature"] for moved in told] == [bundle.feature_names[known]]
 
     def test_typical_values_move_nothing(self, bundle, history):
-        x = np.tile(typical(bundle).astype(np.float32), (3, 1))
+        x = np.tile(bundle.typical.astype(np.float32), (3, 1))
         assert all(abs(moved["soh"]) < 1e-6 for moved in explain(bundle, question(history, x)))

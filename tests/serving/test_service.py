@@ -1,5 +1,6 @@
 """The service as it runs: a BentoML server process, asked over HTTP, on a real registry."""
 
+import base64
 import os
 import threading
 import time
@@ -76,6 +77,16 @@ class TestPredict:
             assert answer["soh_interval"] == pytest.approx(own.soh_interval, abs=1e-5)
             assert answer["end_of_life"] == 0.8
             assert set(answer) >= {"soh_interval", "rul_interval", "calibration", "warnings"}
+
+    def test_reads_packed_features_as_lists(self, service, train, register, item, history):
+        version = register(train("baseline")).version
+        lists = item("baseline", version)
+        packed = base64.b64encode(history.features[-20:].astype("<f4").tobytes()).decode()
+        first, second = service(lists, lists | {"x": packed})
+        assert first == second
+        for wrong in ("?", packed[:-8], ""):
+            [answer] = service(lists | {"x": wrong})
+            assert answer["error"]["code"] == "INVALID"
 
     def test_a_wrong_item_spoils_no_other(self, service, train, register, item):
         version = register(train("baseline")).version
