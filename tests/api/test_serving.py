@@ -20,8 +20,9 @@ class Service:
         self.champion: str | None = "1"
         self.now = 100.0
 
-    def __call__(self, request: httpx.Request) -> httpx.Response:
+    async def __call__(self, request: httpx.Request) -> httpx.Response:
         self.asked += 1
+        await asyncio.sleep(0)  # others may ask meanwhile
         if self.status == 0:
             raise httpx.ConnectError("away", request=request)
         return httpx.Response(self.status, json={"version": self.champion} if request.url.path == "/champion" else [])
@@ -57,8 +58,7 @@ class TestBreaker:
                 assert int((await refused(serving)).headers["Retry-After"]) >= 1
             assert service.asked == FAILURES
             service.now += REST_S
-            for _ in range(5):
-                await refused(serving)
+            await asyncio.gather(*(refused(serving) for _ in range(5)))
             assert service.asked == FAILURES + 1
             service.status = 200
             service.now += REST_S

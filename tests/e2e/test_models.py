@@ -153,6 +153,30 @@ class TestPredicting:
         for name, answers in by_algorithm.items():
             assert max(answers) - min(answers) < 1e-5, name
 
+    def test_looks_back_ahead_and_inside(self, api, cell, jobs):
+        body = {"algorithm": "bilstm", "model_id": jobs["bilstm"]["model_id"], "battery_id": cell["id"]}
+        asked = body | {"cycle_index": 30, "forecast": True, "explain": True}
+        made = api("POST", "/predictions", json=asked).json()
+        assert made["cycle_index"] == 30
+        told = made["result"]["forecast"]
+        assert told["cycle_index"][0] == 30
+        assert told["soh"][0] == pytest.approx(made["result"]["soh"], abs=1e-5)
+        assert len(made["result"]["explanation"]) > 0
+        again = api("POST", "/predictions", json=asked).json()
+        assert again["cached"] is True
+        assert again["result"] == made["result"]
+        assert api.get(f"/predictions/{made['id']}")["result"] == made["result"]
+
+    def test_monitoring_compares_with_what_was_measured(self, api, cell, jobs):
+        model_id = jobs["deephpm"]["model_id"]
+        body = {"algorithm": "deephpm", "model_id": model_id, "battery_id": cell["id"]}
+        made = api("POST", "/predictions", json=body | {"cycle_index": 20}).json()
+        (week,) = api.get(f"/models/{model_id}/monitoring")["weeks"]
+        kept = api.get("/predictions", model_id=model_id, battery_id=cell["id"], page_size=100)["items"]
+        assert made["id"] in [item["id"] for item in kept]
+        assert week["soh"]["compared"] == len({item["input_hash"] for item in kept})
+        assert week["soh"]["mean_absolute_error"] < 0.5
+
     def test_every_answer_is_kept(self, api, cell, jobs):
         body = {"algorithm": "baseline", "model_id": jobs["baseline"]["model_id"], "battery_id": cell["id"]}
         before = api.get("/predictions")["meta"]["total"]
