@@ -96,6 +96,7 @@ class TestLeakage:
         others = [changed(cell) if cell.cell in first.split.test_cells else cell for cell in cells]
         second = trained("bilstm", others, recorder(), epochs=2)
         assert second.metrics["soh_mae"] != first.metrics["soh_mae"]
+        assert losses(first.epochs) == losses(second.epochs)  # what the epoch is chosen by
         for name, value in weights(first).items():
             assert torch.equal(value, weights(second)[name]), name
 

@@ -19,7 +19,8 @@ class TestP1:
         assert found[0].feature_names == ("follows", "noise")
         of_91 = next(history for history in found[0].histories if history.cell == "91")
         np.testing.assert_array_equal(of_91.cycle_index, np.arange(1, 61))
-        np.testing.assert_array_equal(of_91.rul, np.arange(59, -1, -1))
+        np.testing.assert_array_equal(of_91.rul, np.arange(59, -1, -1))  # trap 3: cycles, not shares of this life
+        np.testing.assert_array_equal(of_91.features[:, 0], cells["wen"](91)["follows"])
 
     def test_of_other_cells_each_judges_in_turn(self, written, cells):
         found = tasks("P1", written({f"{n}.csv": cells["wen"](n) for n in (1, 2, 3)}), quiet)
@@ -64,6 +65,7 @@ class TestP2:
         (task,) = tasks("P2", data, quiet)
         judging = next(history for history in task.histories if history.cell == "2C_battery-4")
         np.testing.assert_allclose(judging.soh, table["capacity"] / 2.0)
+        np.testing.assert_array_equal(judging.features[:, 0], table["voltage mean"])  # trap 2: as written, not scaled
         assert np.isnan(judging.cycle_index).all()
         assert np.isnan(judging.features[9, 1])
 
