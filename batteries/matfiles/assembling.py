@@ -21,6 +21,7 @@ def cycles_of(entries: Sequence[Entry], nominal_ah: float | None, findings: Find
     records = in_volts(records, findings)
     records = in_celsius(records, findings)
     records = directed(entries, records, findings)
+    _negative_capacities_are_sizes(entries, findings)
     records, charge_factor = in_product_units(entries, records, nominal_ah, findings)
     facts = [_facts(entry, record, charge_factor) for entry, record in zip(entries, records, strict=True)]
     _zeros_are_unknown(facts, findings)
@@ -52,6 +53,17 @@ def _facts(entry: Entry, record: Samples, charge_factor: float) -> Facts:
         "recorded_charge_ah": float(charged) if np.isfinite(charged) else None,
         "recorded_resistance_ohm": entry.scalars.get("resistance_ohm"),
     }
+
+
+def _negative_capacities_are_sizes(entries: Sequence[Entry], findings: Findings) -> None:
+    """Turn the sign of capacities where a file gives discharges a negative one throughout."""
+    names = ("discharged_ah", "capacity_ah")
+    known = [entry.scalars[name] for entry in entries for name in names if name in entry.scalars]
+    if not any(known) or max(known) > 0:
+        return
+    for entry in entries:
+        entry.scalars.update({name: abs(entry.scalars[name]) for name in names if name in entry.scalars})
+    findings.repaired.append("the capacities in the file are negative: their sign is turned")
 
 
 def _zeros_are_unknown(facts: list[Facts], findings: Findings) -> None:

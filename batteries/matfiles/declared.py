@@ -96,7 +96,7 @@ def _read(declaration: Declaration, variables: Struct, place: Place, name: str, 
     if not any(some.size for some in entries):
         raise NoCycles(f"{name} holds cycles in the layout '{declaration.name}', but none with samples.")
     said = facts(variables.element(0)) | facts(place.fields)
-    nominal = nominal_capacity_ah(place.fields) or nominal_capacity_ah(variables.element(0))
+    nominal = nominal_capacity_ah(place.fields, findings) or nominal_capacity_ah(variables.element(0), findings)
     if nominal is None and declaration.nominal_capacity_ah is not None:
         nominal = declaration.nominal_capacity_ah
         findings.assumed.append(f"nominal capacity {nominal:g} Ah, as the layout's cells have")

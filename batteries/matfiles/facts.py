@@ -1,7 +1,9 @@
 """What stands beside the cycles about the cell: who made it, of what, and how much it should hold."""
 
 from batteries.matfiles.entries import Record
+from batteries.matfiles.findings import Findings
 from batteries.matfiles.names import squeezed
+from batteries.matfiles.quantities import LARGEST_CELL_AH
 from batteries.matfiles.tree import scalar, text
 
 LONGEST_FACT = 255
@@ -34,12 +36,17 @@ def facts(fields: Record) -> dict[str, str]:
     return found
 
 
-def nominal_capacity_ah(fields: Record) -> float | None:
-    """The nominal capacity; in Ah unless its name says mAh."""
+def nominal_capacity_ah(fields: Record, findings: Findings) -> float | None:
+    """The nominal capacity; in Ah unless its name says mAh, or says nothing and no cell has as many Ah."""
     for name in fields:
         plain = squeezed(name)
         for unit, factor in (("inmah", 1e-3), ("mah", 1e-3), ("inah", 1.0), ("ah", 1.0), ("", 1.0)):
             if plain.endswith(unit) and plain.removesuffix(unit) in NOMINAL_NAMES:
                 value = scalar(fields[name])
-                return value * factor if value is not None and value > 0 else None
+                if value is None or value <= 0:
+                    return None
+                if not unit and value > LARGEST_CELL_AH:
+                    findings.repaired.append(f"nominal capacity taken as mAh: {value:.4g} is too much in Ah")
+                    return value * 1e-3
+                return value * factor
     return None

@@ -47,7 +47,7 @@ def read(variables: Struct, search: Search, found: Found) -> Recording:
     findings = Findings()
     entries = _usable(list(_entries(found, findings)), found, findings)
     said = facts(variables.element(0)) | facts(found.around)
-    nominal_ah = nominal_capacity_ah(found.around) or nominal_capacity_ah(variables.element(0))
+    nominal_ah = nominal_capacity_ah(found.around, findings) or nominal_capacity_ah(variables.element(0), findings)
     cycles = cycles_of(entries, nominal_ah, findings)
     _refuse_other_tests(cycles, found, [place.path for place in search.singles if place is not found], findings)
     gaps(cycles, findings)

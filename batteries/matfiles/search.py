@@ -244,7 +244,7 @@ def _by_cycle(fields: Record, index: str, length: int) -> Iterator[Record]:
     }
     number = columns.pop(index)
     order = np.argsort(number, kind="stable")
-    order = order[: np.isfinite(number).sum()]
+    order = order[np.isfinite(number[order])]
     values, starts = np.unique(number[order], return_index=True)
     chunks = dict(zip(values.tolist(), np.split(order, starts[1:]), strict=True)) if values.size else {}
     for value in dict.fromkeys(number[np.isfinite(number)].tolist()):

@@ -92,6 +92,17 @@ class TestForms:
         assert recording.nominal_capacity_ah == pytest.approx(1.1)
         assert (recording.chemistry, recording.manufacturer) == ("LFP", "A123")
 
+    def test_a_nominal_capacity_that_no_cell_has_in_ampere_hours_is_in_milliampere_hours(self, write_mat, tmp_path):
+        recording = read(write_mat(tmp_path / "x.mat", {"cycles": records(), "nominal_capacity": 1100.0}))
+        assert recording.nominal_capacity_ah == pytest.approx(1.1)
+        assert "nominal capacity taken as mAh: 1100 is too much in Ah" in recording.report.repaired
+
+    def test_samples_without_a_finite_cycle_number_are_left_out_and_no_others(self, write_mat, tmp_path):
+        columns = dict(FORMS["flat columns"])
+        columns["cycle_number"] = np.where(np.arange(columns["voltage"].size) < 4, -np.inf, columns["cycle_number"])
+        recording = read(write_mat(tmp_path / "x.mat", columns))
+        assert [len(cycle) for cycle in recording.cycles] == [TIME_S.size - 4, TIME_S.size, TIME_S.size]
+
     def test_integers_are_numbers_too(self, write_mat, tmp_path):
         millivolts = np.round(1000 * VOLTAGE).astype(np.uint16)
         recording = read(write_mat(tmp_path / "x.mat", {"cycles": records(voltage_V=millivolts)}))
@@ -209,6 +220,17 @@ class TestCapacity:
         counter = np.where(CHARGING, TIME_S / 3600.0, (TIME_S - 3600.0) / 3000.0)
         recording = read(write_mat(tmp_path / "x.mat", {"cycles": [r | {"Q": counter} for r in records()]}))
         assert recording.cycles[0].recorded_capacity_ah == pytest.approx(1.0)
+
+    def test_capacities_that_are_negative_throughout_are_sizes(self, write_mat, tmp_path):
+        variables = {"cycles": [r | {"capacity": -1000.0} for r in records()]}  # mAh: 1.2 A for 50 minutes
+        recording = read(write_mat(tmp_path / "x.mat", variables))
+        assert [cycle.recorded_capacity_ah for cycle in recording.cycles] == pytest.approx([1.0] * 3)
+        assert "the capacities in the file are negative: their sign is turned" in recording.report.repaired
+
+    def test_a_negative_capacity_among_others_stays_what_it_is(self, write_mat, tmp_path):
+        variables = {"cycles": [r | {"capacity": ah} for r, ah in zip(records(), (1.0, -1.0, 1.0), strict=True)]}
+        recording = read(write_mat(tmp_path / "x.mat", variables))
+        assert [cycle.recorded_capacity_ah for cycle in recording.cycles] == [1.0, -1.0, 1.0]
 
     def test_capacities_that_are_all_zero_were_never_recorded(self, write_mat, tmp_path):
         recording = read(write_mat(tmp_path / "x.mat", {"cycles": [r | {"capacity": 0.0} for r in records()]}))
