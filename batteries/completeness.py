@@ -37,14 +37,17 @@ def whole(discharges: Discharges, cut_off_v: float | None, nominal_capacity_ah: 
 
     Not whole: one that ended well above the cut-off voltage, or began well below a full cell, with much less than the
     usual capacity. One of far more than the usual capacity, beyond what a fresh cell holds, is a wrong record.
-    `cut_off_v`, where known, decides without the capacity. What `USUAL_CYCLES` cycles in a row do is the usual from
-    then on.
+    `cut_off_v`, where known, decides without the capacity, unless each of the first `USUAL_CYCLES` discharges ends well
+    above it: then this cell is discharged to another one. What `USUAL_CYCLES` cycles in a row do is the usual from then
+    on.
     """
     rows = np.column_stack([discharges.capacity_ah, discharges.start_v, discharges.end_v]).tolist()
     known = np.flatnonzero(np.isfinite(discharges.capacity_ah)).tolist()
     before: deque[Row] = deque(maxlen=USUAL_CYCLES)
     refused: deque[Row] = deque(maxlen=USUAL_CYCLES)
     early = [rows[position] for position in known[:USUAL_CYCLES]]
+    if cut_off_v is not None and len(early) == USUAL_CYCLES:
+        cut_off_v = None if all(end_v > cut_off_v + ABOVE_CUT_OFF_V for _, _, end_v in early) else cut_off_v
     answers = np.zeros(len(rows), dtype=bool)
     for position in known:
         row = rows[position]

@@ -292,6 +292,13 @@ class TestCompleteness:
         assert not scalars(broken_off, discharge_cut_off_v=2.8)["complete"]
         assert scalars(make_cycle(), discharge_cut_off_v=2.8)["complete"]
 
+    def test_a_cell_that_is_never_discharged_to_the_layouts_cut_off_voltage_has_another_one(self, make_cycle):
+        cycles = [make_cycle()] * 5 + [make_cycle(load_s=5400.0)]  # 2.8 V, then 3.1 V
+        shallow = cycle_scalars(recording(*cycles, discharge_cut_off_v=2.0), 2.0)
+        assert shallow.complete.tolist() == [True] * 5 + [False]
+        few = cycle_scalars(recording(*cycles[:4], discharge_cut_off_v=2.0), 2.0)
+        assert not few.complete.any()
+
     def test_a_cell_that_has_lost_its_capacity_is_complete_where_it_ends_at_the_cut_off(self, make_cycle):
         dead = make_cycle(load_s=3600.0)
         dead = replace(dead, voltage_v=np.where(dead.current_a < -0.5, dead.voltage_v - 0.6, dead.voltage_v))
