@@ -31,6 +31,21 @@ class TestRun:
         assert registry.client.search_model_versions(f"run_id = '{model.mlflow_run_id}'") == []
         assert status_of_weights(home, model) == 404
 
+    @pytest.mark.parametrize("shared", [False, True])
+    def test_the_copies_on_this_machine_go_unless_another_model_is_the_same(self, shared, home, model):
+        copies = [home.var / folder / f"{model.sha256}.pth" for folder in removal.CACHES]
+        for copy in copies:
+            copy.parent.mkdir(exist_ok=True)
+            copy.write_bytes(b"weights")
+        with transaction() as rows:
+            row = rows.get_one(Model, model.id)
+            if shared:
+                known = {c.name: getattr(row, c.name) for c in Model.__table__.columns if c.name != "id"}
+                rows.add(Model(**known | {"algorithm": "bilstm", "job_id": None}))
+            model_rows.mark_deleted(row)
+        assert removal.run(model.id)
+        assert [copy.exists() for copy in copies] == [shared] * 2
+
     def test_of_the_champion_lets_the_one_before_it_serve_again(self, home, battery, submit):
         registry, batteries = Registry(home.mlflow, home.var / "reading"), [battery(seed=3)]
         for batch_size in (8, 16, 32):
