@@ -179,6 +179,7 @@ class TestUploadLimit:
         headers = {"Content-Length": str(10 * self.LIMIT), "Content-Type": "multipart/form-data; boundary=b"}
         answer = small.http.post("/api/v1/batteries", content=body(), headers=headers)
         assert (answer.status_code, answer.json()["error"]["code"]) == (413, "FILE_TOO_LARGE")
+        assert sent == []
 
     def test_file_one_byte_too_large_is_413_and_leaves_nothing(self, small: Any) -> None:
         answer = small.http.post("/api/v1/batteries", files={"file": ("x.mat", bytes(self.LIMIT + 1))})
