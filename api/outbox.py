@@ -38,6 +38,7 @@ class Outbox:
         self._work = asyncio.Event()
         self._cancellations: set[str] = set()
         self._removals: set[int] = set()
+        self._version_run: str | None = None  # the versioning run that was asked for last
         self._away = False
         self._refused: set[str] = set()
 
@@ -116,9 +117,10 @@ class Outbox:
 
     async def _versioning(self) -> None:
         state = await run_sync(unversioned_state)
-        if state is not None:
-            key = f"version-data-{state}-{time.time() // VERSIONING_RETRY_S:.0f}"
-            await self._prefect.start(VERSION_DATA, {}, key=key)
+        if state is None or (self._version_run and await self._prefect.is_waiting(self._version_run)):
+            return  # a run that has not begun will find this as well: many uploads need no run each
+        key = f"version-data-{state}-{time.time() // VERSIONING_RETRY_S:.0f}"
+        self._version_run = await self._prefect.start(VERSION_DATA, {}, key=key)
 
     async def _models(self) -> None:
         attempt = f"{time.time() // REMOVAL_RETRY_S:.0f}"

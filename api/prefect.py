@@ -1,4 +1,4 @@
-"""Prefect's REST API: start a deployment by name, cancel a run. The library itself stays out of this process."""
+"""Prefect's REST API: start a deployment by name, see whether a run has begun, cancel it. The library stays out."""
 
 import asyncio
 from typing import Any
@@ -10,6 +10,7 @@ from api.errors import ServiceUnavailable
 TIMEOUT_S = 15.0  # nobody waits for the answer
 BUSY = frozenset({429, 503})  # Prefect answers 503 while its own database is locked
 BUSY_WAITS_S = (0.1, 0.3, 0.9)
+NOT_BEGUN = frozenset({"SCHEDULED", "PENDING"})  # also late ones, and those that wait for another try
 
 
 class PrefectRefused(ServiceUnavailable):
@@ -34,6 +35,11 @@ class Prefect:
             self._deployments.pop(deployment, None)
             answer = await self._create_run(deployment, body)
         return str(_checked(answer)["id"])
+
+    async def is_waiting(self, flow_run_id: str) -> bool:
+        """Whether a run has not begun: nothing of its flow was executed yet. False for an unknown one."""
+        answer = await self._send("GET", f"/flow_runs/{flow_run_id}")
+        return answer.status_code != 404 and (_checked(answer).get("state") or {}).get("type") in NOT_BEGUN
 
     async def cancel(self, flow_run_id: str) -> None:
         """Cancel a run: at once when it has not started, else by asking its worker. Finished ones stay as they are."""

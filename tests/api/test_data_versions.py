@@ -94,3 +94,19 @@ class TestOutbox:
             assert platform.http.delete(f"/api/v1/batteries/{gone}").status_code == 204
             names.add(unversioned_state())
         assert len(names) == 2
+
+    def test_uploads_while_a_run_waits_to_begin_ask_for_no_further_ones(
+        self, platform: Any, mat_file: Any, eventually: Any
+    ) -> None:
+        def runs() -> list[dict[str, Any]]:
+            return list(platform.prefect.of("version-data/version-data"))
+
+        platform.upload(mat_file)
+        (waiting,) = eventually(runs, 5, "a version is asked for")
+        platform.upload(mat_file)
+        platform.upload(mat_file)
+        waiting["state"] = {"type": "RUNNING"}  # it may have looked already
+        platform.upload(mat_file)
+        eventually(lambda: len(runs()) > 1, 5, "another version is asked for")
+        platform.upload(mat_file)
+        assert len(runs()) == 2
