@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from batteries.cycles import SCALARS
 from batteries.features import FEATURE_VERSION
+from batteries.matfiles.errors import MatFileError
 from store import files
 from store.cycle_rows import CycleRows, cycle_rows
 from store.descriptions import Description, read, to_json
@@ -60,8 +61,14 @@ def attempt(seen: Battery, changes: dict[str, Any], *, recomputes: bool, given: 
     settings = get_settings()
     with files.incoming(settings.data) as folder:
         columns, new = dict(changes), None
+        columns.pop("nominal_capacity", None)  # follows from what was given, below, or stays as it is
         if recomputes:
-            parquet, parsed = recompute(seen, given, folder)
+            try:
+                parquet, parsed = recompute(seen, given, folder)
+            except MatFileError:
+                with reading() as session:
+                    require(session, seen.id)  # its file is gone when it was deleted meanwhile
+                raise
             new = Recomputed(parquet, cycle_rows(parquet, parsed.nominal_capacity, settings.end_of_life))
             source = {"nominal_capacity_source": parsed.nominal_capacity_source}
             columns["import_report"] = seen.import_report | source | new.rows.incomplete()

@@ -94,6 +94,17 @@ class TestUpdateBattery:
         assert after == pytest.approx(before, rel=1e-3, abs=1e-3, nan_ok=True)
         assert sweeping.sweep() == []
 
+    def test_of_a_battery_that_is_deleted_meanwhile_finds_none(self, upload, monkeypatch):
+        battery, compute = upload(), changes.recompute
+
+        def deleted_first(*arguments):
+            delete_battery(battery.id)
+            return compute(*arguments)
+
+        monkeypatch.setattr(changes, "recompute", deleted_first)
+        with pytest.raises(LookupError):
+            update_battery(battery.id, nominal_capacity=2.2)
+
     def test_refuses_what_cannot_be(self, upload):
         battery = upload()
         with pytest.raises(InvalidField):
