@@ -1,8 +1,8 @@
 """Time of an epoch: ours, a hand-written loop over the same tensors, and Lightning with a default DataLoader.
 
-    python benchmarks/epoch.py [--cells 6] [--cycles 150] [--epochs 8] [--repetitions 3]
+    python benchmarks/epoch.py [--algorithm bilstm] [--cells 6] [--cycles 150] [--epochs 8] [--repetitions 3]
 
-All three train one `bilstm` network of the same shape on the same windows with the same batches and loss; they take
+All three train one network of the same shape on the same windows with the same batches and loss; they take
 turns, and the best repetition of each counts. Prints one line of JSON.
 """
 
@@ -24,7 +24,7 @@ from batteries.splits import split
 from batteries.windows import History
 from models.augmentation import truncate
 from models.ensemble import Ensemble
-from models.hyperparameters import BiLstmHyperparameters
+from models.hyperparameters import HYPERPARAMETERS, Hyperparameters
 from models.lightning_modules import HealthModule, Lessons, Tensors
 from models.losses import Targets, data_loss
 from models.observer import Epoch, Level
@@ -50,7 +50,7 @@ class Silent:
         return False
 
 
-def prepared(cells: int, cycles: int, asked: BiLstmHyperparameters) -> HealthModule:
+def prepared(algorithm: str, cells: int, cycles: int, asked: Hyperparameters) -> HealthModule:
     """A module ready to train, on cells that are noise around a fade."""
     rng = np.random.default_rng(0)
     histories = []
@@ -60,7 +60,7 @@ def prepared(cells: int, cycles: int, asked: BiLstmHyperparameters) -> HealthMod
         histories.append(History(f"c{number}", np.arange(cycles), features, soh, np.arange(cycles)[::-1].astype(float)))
     parts = split(histories, asked.window, networks=1)
     scale = TargetScale.fit(*(torch.from_numpy(a) for a in (parts.train.soh, parts.train.rul, parts.train.rul)))
-    ensemble = Ensemble.of("bilstm", asked, FEATURES)
+    ensemble = Ensemble.of(algorithm, asked, FEATURES)
     training, validation = Tensors.of(parts.train, scale), Tensors.of(parts.validation, scale)
     ensemble.scaler.fit(training.x[:, -1], training.cycle_index[:, -1])
     names = [f"f_{number}" for number in range(FEATURES)]
@@ -158,7 +158,7 @@ def with_dataloader(module: HealthModule) -> float:
 
 def rounds(options: argparse.Namespace) -> Iterator[tuple[str, float]]:
     """Seconds an epoch of each way, in turn."""
-    asked = BiLstmHyperparameters(epochs=options.epochs, ensemble_size=1)
+    asked = HYPERPARAMETERS[options.algorithm](epochs=options.epochs, ensemble_size=1)
     ways: dict[str, Callable[[HealthModule], float]] = {
         "ours": ours,
         "by hand": by_hand,
@@ -166,12 +166,13 @@ def rounds(options: argparse.Namespace) -> Iterator[tuple[str, float]]:
     }
     for _ in range(options.repetitions):
         for name, way in ways.items():
-            yield name, way(prepared(options.cells, options.cycles, asked))
+            yield name, way(prepared(options.algorithm, options.cells, options.cycles, asked))
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--algorithm", choices=("bilstm", "baseline"), default="bilstm")
     for name, default in (("cells", 6), ("cycles", 150), ("epochs", 8), ("repetitions", 3)):
         parser.add_argument(f"--{name}", type=int, default=default)
     warnings.filterwarnings("ignore", module="lightning")

@@ -165,18 +165,22 @@ def _judge(
 def _held_out(everyone: ModelBundle, parts: Split, train: Windows, validation: Windows) -> list[Judged]:
     """What each network says of the cells withheld from it; where none were, what all say of validation.
 
-    How sure an answer is, is told as for any other: by all networks that answer.
+    How sure an answer is, is told as for any other: by all networks that answer. Where two or three cells teach, a
+    network without one of them learned from half of what answers, or two thirds: its errors count for as much less.
     """
     bundle = everyone.only(*range(parts.networks))
     if not any(parts.withheld):
         judged = bundle.judge(validation)
         return [judged.without_rul() if parts.by_time else judged]  # one battery's RUL is a trend told from its start
-    found = []
+    found, cells = [], len(np.unique(parts.train.cell))
+    rehearsing = parts.networks < len(parts.withheld)
     for number, withheld in enumerate(parts.withheld):
         windows = train[np.isin(train.cell, withheld)]
         if len(windows):
             alone, together = everyone.only(number).judge(windows), bundle.judge(windows)
-            found.append(replace(alone, soh_sigma=together.soh_sigma, rul_sigma=together.rul_sigma))
+            share = 1 - len(withheld) / cells if rehearsing else 1.0
+            sigmas = (together.soh_sigma / share, together.rul_sigma / share)
+            found.append(replace(alone, soh_sigma=sigmas[0], rul_sigma=sigmas[1]))
     return found
 
 
