@@ -248,6 +248,14 @@ class TestChange:
         assert second["id"] == first["id"]
         assert second["soh"] == pytest.approx(first["capacity"] / 4.0, rel=1e-6)
 
+    def test_of_the_nominal_capacity_to_null_keeps_what_the_file_said_where_none_was_given(
+        self, platform: Any, mat_file: Path
+    ) -> None:
+        before = platform.upload(mat_file)
+        after = platform.http.patch("/api/v1/batteries/1", json={"nominal_capacity": None}).json()
+        assert before["nominal_capacity"] is not None
+        assert after["nominal_capacity"] == before["nominal_capacity"]
+
     @pytest.mark.parametrize(
         ("changes", "field"),
         [
