@@ -14,6 +14,8 @@ from batteries.matfiles.physics import in_celsius, in_volts
 from batteries.matfiles.quantities import in_product_units
 from batteries.recordings import Cycle
 
+LARGEST_FALL_V = 1.0  # of the voltage over a cell's resistance: no cell is loaded with more
+
 
 def cycles_of(entries: Sequence[Entry], nominal_ah: float | None, findings: Findings) -> list[Cycle]:
     """The cycles of a cell, in the product's units and sign; `findings` learn what was assumed and repaired."""
@@ -23,6 +25,7 @@ def cycles_of(entries: Sequence[Entry], nominal_ah: float | None, findings: Find
     records = directed(entries, records, findings)
     _negative_capacities_are_sizes(entries, findings)
     records, charge_factor = in_product_units(entries, records, nominal_ah, findings)
+    _resistances_in_ohms(entries, records, findings)
     facts = [_facts(entry, record, charge_factor) for entry, record in zip(entries, records, strict=True)]
     _zeros_are_unknown(facts, findings)
     kinds = [entry.kind or _kind(record) for entry, record in zip(entries, records, strict=True)]
@@ -64,6 +67,24 @@ def _negative_capacities_are_sizes(entries: Sequence[Entry], findings: Findings)
     for entry in entries:
         entry.scalars.update({name: abs(entry.scalars[name]) for name in names if name in entry.scalars})
     findings.repaired.append("the capacities in the file are negative: their sign is turned")
+
+
+def _resistances_in_ohms(entries: Sequence[Entry], records: Sequence[Samples], findings: Findings) -> None:
+    """Turn resistances of no said unit into ohm where as many ohm would take more voltage than a cell has to lose."""
+    if "resistance_ohm" not in findings.origins or "resistance_ohm" in findings.said:
+        return
+    known = [(entry.scalars, record) for entry, record in zip(entries, records, strict=True)
+             if entry.scalars.get("resistance_ohm", 0.0) > 0]  # fmt: skip
+    falls = [facts["resistance_ohm"] * np.nan_to_num(np.abs(record["current_a"])).max(initial=0.0)
+             for facts, record in known]  # fmt: skip
+    fall_v = float(np.median(falls)) if falls else 0.0
+    if fall_v <= LARGEST_FALL_V:
+        findings.assumed.append("resistance taken as Ω")
+        return
+    for facts, _ in known:
+        facts["resistance_ohm"] /= 1000.0
+    why = f"resistance taken as mΩ: in Ω the voltage would fall by {fall_v:.4g} V under load"
+    findings.read_in("resistance_ohm", "mΩ", why)
 
 
 def _zeros_are_unknown(facts: list[Facts], findings: Findings) -> None:

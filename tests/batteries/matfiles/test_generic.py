@@ -211,6 +211,25 @@ class TestUnits:
         assert "3 infinite values are unknown now" in recording.report.notes
 
 
+class TestResistance:
+    @pytest.mark.parametrize(
+        ("said", "value", "said_so"),
+        [
+            ("IR", 17.0, "resistance taken as mΩ: in Ω the voltage would fall by 20.4 V under load"),  # 1.2 A
+            ("IR", 0.017, "resistance taken as Ω"),
+            ("IR_mOhm", 17.0, None),
+        ],
+    )
+    def test_is_in_ohms_and_what_no_name_says_is_told_by_the_voltage_it_takes(
+        self, write_mat, tmp_path, said, value, said_so
+    ):
+        recording = read(write_mat(tmp_path / "x.mat", {"cycles": [r | {said: value} for r in records()]}))
+        assert [cycle.recorded_resistance_ohm for cycle in recording.cycles] == pytest.approx([0.017] * 3)
+        assert [line for line in recording.report.notes if line.startswith("resistance")] == (
+            [said_so] if said_so else []
+        )
+
+
 class TestCapacity:
     def test_one_number_a_cycle_is_its_capacity(self, write_mat, tmp_path):
         with_capacity = [r | {"capacity_Ah": 0.98} for r in records()]
