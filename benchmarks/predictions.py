@@ -122,9 +122,13 @@ async def champions(rig: Rig) -> None:
 
 
 def resident_mib(process: psutil.Process) -> float:
-    """Memory of a process and its children."""
-    family = [process, *process.children(recursive=True)]
-    return sum(member.memory_info().rss for member in family) / 2**20
+    """Memory of a process."""
+    return float(process.memory_info().rss) / 2**20
+
+
+def worker_of(process: psutil.Process) -> psutil.Process:
+    """The largest of a process and its children: of BentoML, the one that holds the models."""
+    return max([process, *process.children(recursive=True)], key=resident_mib)
 
 
 async def load(rig: Rig, minutes: float) -> None:
@@ -146,9 +150,11 @@ async def load(rig: Rig, minutes: float) -> None:
             due += count / rate
         await connection.close()
 
+    serving = worker_of(rig.serving)
+
     async def watch() -> None:
         while time.monotonic() < until:
-            for name, process in (("API", rig.api), ("BentoML", rig.serving)):
+            for name, process in (("API", rig.api), ("BentoML", serving)):
                 memory[name].append(resident_mib(process))
             await asyncio.sleep(SAMPLE_EVERY_S)
 
