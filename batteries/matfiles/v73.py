@@ -18,13 +18,11 @@ from h5py import h5a, h5d, h5f, h5g, h5l, h5o, h5r, h5s, h5t
 
 from batteries.matfiles.errors import MatFileError, UnreadableFile
 from batteries.matfiles.limits import MAX_DECLARED_BYTES, MAX_DEPTH, MAX_OBJECTS
-from batteries.matfiles.tree import Cells, Floats, Lazy, Node, Numbers, Other, Struct, Text
+from batteries.matfiles.plain_v73 import plain_variables
+from batteries.matfiles.special import HIDDEN, Budget, special
+from batteries.matfiles.tree import Cells, Floats, Lazy, Node, Numbers, Other, Struct
 
-HIDDEN = ("#refs#", "#subsystem#")
 KNOWN_FILTERS = frozenset({h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32})
-NUMERIC_CLASSES = frozenset(
-    {None, "double", "single", "logical"} | {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
-)
 KINDS = {
     h5t.COMPOUND: "complex numbers",
     h5t.STRING: "text",
@@ -35,7 +33,7 @@ KINDS = {
     h5t.BITFIELD: "bits",
     h5t.TIME: "times",
 }
-LONGEST_TEXT = 4096
+LONGEST_CLASS = 4096
 UNNAMED = "class without a name"
 
 
@@ -47,11 +45,16 @@ def read_v73(path: Path) -> Iterator[Struct]:
         UnreadableFile: damaged, beyond the limits, or with links, storage or filters that MATLAB never writes.
     """
     try:
+        content = _mapped(path)
+        plain = plain_variables(content)
+        if plain is not None:
+            yield plain
+            return
         file = h5f.open(bytes(path), h5f.ACC_RDONLY)
         try:
             root = h5g.open(file, b"/")
             _inspect(root)
-            yield _File(root, _mapped(path)).variables()
+            yield _File(root, content).variables()
         finally:
             file.close()
     except MatFileError:
@@ -151,7 +154,7 @@ def _matlab_class(owner: Any) -> str | None:
         return None
     attribute = h5a.open(owner, b"MATLAB_class")
     stored = attribute.get_type()
-    if stored.get_class() != h5t.STRING or stored.is_variable_str() or not 0 < stored.get_size() <= LONGEST_TEXT:
+    if stored.get_class() != h5t.STRING or stored.is_variable_str() or not 0 < stored.get_size() <= LONGEST_CLASS:
         return UNNAMED
     if attribute.get_space().get_simple_extent_npoints() != 1:
         return UNNAMED
@@ -172,12 +175,12 @@ def _is_marked_empty(data: Any) -> bool:
 
 
 class _File:
-    """Makes nodes of objects, and counts what is read: references may name one large array many times."""
+    """Makes nodes of objects."""
 
     def __init__(self, root: Any, content: mmap.mmap) -> None:
         self._root = root
         self._content = content
-        self._read_bytes = 0
+        self._budget = Budget()
 
     def variables(self) -> Struct:
         names = [name for name in map(bytes.decode, _hard_links(self._root)) if name not in HIDDEN]
@@ -230,24 +233,13 @@ class _File:
         if kind not in {h5t.INTEGER, h5t.FLOAT, h5t.ENUM}:
             return Other(KINDS.get(kind, "values of another kind"))
         if kind == h5t.INTEGER:
-            special = self._special(data)
-            if special is not None:
-                return special
+            values = partial(self.values, data)
+            found = special(_matlab_class(data), _product(data.shape), values, is_empty=_is_marked_empty(data))
+            if found is not None:
+                return found
         if data.dtype.kind not in "biuf":
             return Other(f"{data.dtype.name} array")
         return Numbers(data.shape[::-1] if data.shape is not None else (0, 0), partial(self._floats, data, stored))
-
-    def _special(self, data: Any) -> Node | None:
-        """What MATLAB stores as unsigned integers without being numbers: char, empty arrays, objects."""
-        kind = _matlab_class(data)
-        if _is_marked_empty(data):
-            empty: dict[str, Node] = {"char": Text(""), "cell": Cells(()), "struct": Struct(0, {})}
-            return empty.get(kind or "", Numbers((0, 0), lambda: np.empty(0)))
-        if kind == "char":
-            if _product(data.shape) > LONGEST_TEXT:
-                return Other("long text")
-            return Text("".join(map(chr, self.values(data))))
-        return None if kind in NUMERIC_CLASSES else Other(f"MATLAB {kind}")
 
     def _floats(self, data: Any, stored: Any) -> Floats:
         """All values of a data set as x(:); read-only where they lie in the file as they are."""
@@ -255,23 +247,18 @@ class _File:
         if offset is None or stored != h5t.IEEE_F64LE:
             return self.values(data).astype(np.float64, copy=False)  # type: ignore[no-any-return]
         count = data.get_storage_size() // 8
-        self._count(8 * count)
+        self._budget.take(8 * count)
         return np.frombuffer(self._content, "<f8", count, offset)
 
     def values(self, data: Any) -> Any:
         """All values of a data set as x(:), of the type that it has."""
-        self._count(_product(data.shape) * data.dtype.itemsize)
+        self._budget.take(_product(data.shape) * data.dtype.itemsize)
         if data.shape is None:
             return np.empty(0)
         values = np.empty(data.shape, dtype=data.dtype)
         if values.size:
             data.read(h5s.ALL, h5s.ALL, values)
         return values.ravel()
-
-    def _count(self, size: int) -> None:
-        self._read_bytes += size
-        if self._read_bytes > 2 * MAX_DECLARED_BYTES:
-            raise UnreadableFile("the file refers to the same arrays so often that reading it has no end")
 
 
 def _is_struct_column(owner: Any) -> bool:

@@ -130,7 +130,7 @@ class TestLimits:
             read(path)
 
     def test_a_small_file_that_names_one_array_without_end_is_refused(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("batteries.matfiles.v73.MAX_DECLARED_BYTES", 1_000_000)
+        monkeypatch.setattr("batteries.matfiles.special.MAX_DECLARED_BYTES", 1_000_000)
         path = tmp_path / "again.mat"
         with h5py.File(path, "w") as file:
             target = file.create_dataset("#refs#/a", data=np.ones(50_000))
