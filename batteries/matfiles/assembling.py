@@ -31,12 +31,21 @@ def cycles_of(entries: Sequence[Entry], nominal_ah: float | None, findings: Find
     kinds = [entry.kind or _kind(record) for entry, record in zip(entries, records, strict=True)]
     if any(entry.kind for entry in entries) or _are_halves(kinds):
         return list(_paired(entries, records, facts, kinds, findings))
-    if any(entry.index is None for entry in entries):
+    indices = _indices([entry.index for entry in entries], findings)
+    return [_cycle(*of_cycle) for of_cycle in zip(indices, records, facts, strict=True)]
+
+
+def _indices(recorded: Sequence[int | None], findings: Findings) -> list[int]:
+    """The recorded numbers; a cycle without one follows the cycle before it."""
+    if all(index is None for index in recorded):
         findings.assumed.append("cycles without a number of their own are numbered by their place, from 1")
-    return [
-        _cycle(at if entry.index is None else entry.index, record, known)
-        for at, (entry, record, known) in enumerate(zip(entries, records, facts, strict=True), start=1)
-    ]
+    elif None in recorded:
+        count = list(recorded).count(None)
+        findings.assumed.append(f"{count} cycle(s) without a number of their own are counted on from the one before")
+    indices: list[int] = []
+    for index in recorded:
+        indices.append(index if index is not None else indices[-1] + 1 if indices else 1)
+    return indices
 
 
 Facts = dict[str, float | None]

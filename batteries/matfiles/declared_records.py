@@ -24,12 +24,13 @@ def entries_of(declaration: Declaration, cell: Record, findings: Findings) -> li
     unusable: list[int] = []
     untimed: list[int] = []
     measured: Record | None = None
+    at = -1
     for at, (number, record) in enumerate(records_at(cell, declaration.cycles)):
         kind = (text(record.get(declaration.kind)) or "").lower() if declaration.kind else None
         if kind is not None and kind not in {"charge", "discharge"}:
             measured = record
             continue
-        beside = {name: values[at : at + 1] for name, values in vectors.items()}
+        beside = {name: values[at : at + 1] for name, values in vectors.items() if at < values.size}
         if number is not None:
             beside["cycle_index"] = np.array([float(number)])
         some = _entry(declaration, record, kind, beside, findings)
@@ -44,6 +45,10 @@ def entries_of(declaration: Declaration, cell: Record, findings: Findings) -> li
                 some.scalars["resistance_ohm"] = resistance
             measured = None
         found.append(some)
+    if sizes := {values.size for values in vectors.values()} - {at + 1}:
+        findings.assumed.append(
+            f"beside {at + 1} records stand {numbered(sorted(sizes))} numbers: the first one is the first record's"
+        )
     if unusable:
         findings.left_out.append(f"records without columns of one length: {numbered(unusable)}")
     if untimed:

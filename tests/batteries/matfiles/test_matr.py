@@ -99,10 +99,9 @@ class TestOneCell:
         recording = read(write_mat(tmp_path / "x.mat", cell))
         assert [cycle.index for cycle in recording.cycles] == [11, 12, 13]
         assert [cycle.recorded_capacity_ah for cycle in recording.cycles] == pytest.approx([1.05, 1.07, 1.06])
-        assert recording.report.assumed[-2:] == (
-            "beside 3 records stand vectors of 2: the first number is the first record's",
-            "1 cycle(s) without a number of their own are counted on from the one before",
-        )
+        said = recording.report.assumed
+        assert "beside 3 records stand 2 numbers: the first one is the first record's" in said
+        assert "1 cycle(s) without a number of their own are counted on from the one before" in said
 
     def test_a_summary_that_is_as_long_as_the_cycles_is_nothing_to_say(self, write_mat, tmp_path, formats):
         recording = read(write_mat(tmp_path / "x.mat", formats.matr()))
