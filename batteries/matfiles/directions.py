@@ -21,6 +21,7 @@ TURN_SHARE = 0.3  # of the voltage's span: what turns by less is not a change of
 COARSE_SAMPLES = 400
 SMALLEST_PART = 0.15  # of the charge in a record; a load that is reduced lets the voltage rise too, but not for long
 
+WAYS = {"charge": 1.0, "discharge": -1.0}
 CHARGE, DISCHARGE = "positive on charge", "positive on discharge"
 
 
@@ -43,7 +44,26 @@ def directed(entries: Sequence[Entry], records: list[Samples], findings: Finding
         findings.sign = CHARGE
     if cast and max(against, cast - against) < CERTAIN_SHARE * cast:
         findings.assumed.append("the voltage does not follow the current's sign in many records: its sign is uncertain")
-    return records
+    return _single_ones_turned(entries, records, small, findings)
+
+
+def _single_ones_turned(
+    entries: Sequence[Entry], records: list[Samples], small: float, findings: Findings
+) -> list[Samples]:
+    """The records, those turned whose current flows against what both their kind and their voltage say."""
+    against = {
+        at
+        for at, (entry, record) in enumerate(zip(entries, records, strict=True))
+        if (way := WAYS.get(entry.kind or ""))
+        and not (way * record["current_a"] > small).any()
+        and (way * record["current_a"] < -small).any()
+        and _trend(record, small) < 0
+    }
+    if against:
+        findings.repaired.append(f"{len(against)} record(s) whose current has the other sign than the others: turned")
+    return [
+        record | {"current_a": -record["current_a"]} if at in against else record for at, record in enumerate(records)
+    ]
 
 
 def _largest(record: Samples) -> float:

@@ -99,6 +99,16 @@ class TestCycles:
         assert recording.cycles[0].current_a.tolist() == [1.5] * 4 + [-2.0] * 4
         assert recording.report.current_sign == "positive on discharge"
 
+    def test_a_single_discharge_with_the_other_sign_is_turned_where_its_voltage_falls(self, write_mat, tmp_path):
+        flipped, odd = operation("discharge", 210, 2.0), operation("discharge", 330, 2.0)
+        flipped["data"]["Voltage_measured"] = np.linspace(4.0, 3.0, 4)
+        odd["data"]["Voltage_measured"] = np.linspace(3.0, 4.0, 4)  # a charge, whatever its type says
+        others = [operation(kind, 60 * at, 1.5 if kind == "charge" else -2.0)
+                  for at, kind in enumerate(("charge", "discharge", "charge"))]  # fmt: skip
+        recording = read(write_mat(tmp_path / "x.mat", cell(*others, flipped, odd)))
+        assert [float(cycle.current_a[-1]) for cycle in recording.cycles] == [-2.0, -2.0, 2.0]
+        assert "1 record(s) whose current has the other sign than the others: turned" in recording.report.repaired
+
     def test_sizes_alone_get_the_direction_of_their_types(self, write_mat, tmp_path):
         variables = cell(operation("charge", 0, 1.5), operation("discharge", 10, 2.0))
         recording = read(write_mat(tmp_path / "x.mat", variables))
