@@ -35,7 +35,8 @@ def create(upload: Upload) -> BatteryAnswer:
         description = Description(fields.nominal_capacity, fields.manufacturer, fields.chemistry)
         battery = imports.import_upload(upload.path, filename, description, cell=fields.cell, sha256=upload.sha256)
     except SeveralCells as error:
-        issue = f"The file holds several cells; choose one: {numbered(error.cells)}"
+        held = "several cells; choose one" if len(error.cells) > 1 else "one cell alone"
+        issue = f"The file holds {held}: {numbered(error.cells)}"
         raise ValidationFailed("Not valid: cell", details=[{"field": "cell", "issue": issue}]) from error
     except MatFileError as error:
         details = [{"field": "file", "issue": str(error)}]

@@ -85,6 +85,14 @@ class TestUpload:
         changed = platform.http.patch("/api/v1/batteries/3", json={"chemistry": "LFP"}).json()
         assert changed["duplicate_of"] == 2
 
+    def test_of_another_cell_than_the_only_one_says_that_there_is_one(self, platform: Any, mat_file: Path) -> None:
+        with mat_file.open("rb") as file:
+            answer = platform.http.post("/api/v1/batteries", files={"file": file}, data={"cell": "1"})
+        assert answer.status_code == 422
+        (detail,) = answer.json()["error"]["details"]
+        assert detail["field"] == "cell"
+        assert detail["issue"].startswith("The file holds one cell alone: 0 (")
+
     def test_takes_empty_fields_as_left_out(self, platform: Any, mat_file: Path) -> None:
         assert platform.upload(mat_file, nominal_capacity="", chemistry="  ")["total_cycles"] == 12
 
