@@ -34,6 +34,9 @@ from batteries.matfiles.hdf5_messages import (
 )
 
 COMPACT, CONTIGUOUS, CHUNKED = b"\x03\0", b"\x03\x01", b"\x03\x02"  # version 3 of layouts
+CONTINUED = struct.pack("<HH", CONTINUATION, 16)
+LONGEST_BLOCK = 64 * 1024
+OTHER_CHUNKS = "chunks of another shape"
 MEANT = frozenset({b"MATLAB_class", b"MATLAB_empty", b"MATLAB_sparse"})
 
 
@@ -64,12 +67,13 @@ class Group(NamedTuple):
 
 
 class Form(NamedTuple):
-    """What headers of one kind have in common: bytes under a mask, and how numbers are unpacked from the others."""
+    """What headers of one kind have in common: bytes under a mask, and where numbers are in the others."""
 
+    continued: tuple[int, ...]  # where addresses and lengths of further blocks are
     mask: int
     value: int
-    numbers: struct.Struct  # dimensions, perhaps their limits, address, size
-    like: Data
+    numbers: struct.Struct  # of data sets dimensions, perhaps their limits, then the layout's; of groups both addresses
+    like: Data | Group
 
 
 class Headers:
@@ -91,24 +95,50 @@ class Headers:
         if version != 1:
             raise NotPlain("another version of headers")
         start = content.place(address, 16 + size) + 16
-        header = content.bytes[start : start + size]
-        known = int.from_bytes(header, "little")
+        block = content.bytes[start : start + size]
         forms = self._forms.setdefault((count, size), [])
-        for mask, value, numbers, like in forms:
-            if known & mask == value:
-                *lengths, place, length = numbers.unpack(header)
-                rank = len(like.shape)
-                shape = tuple(lengths[:rank])
-                if any(map(gt, shape, lengths[rank:])):
-                    raise NotPlain(BEYOND_LIMITS)
-                return self._in_one_piece(like._replace(shape=shape), place, length)
+        continued, header, known = None, b"", 0
+        for form in forms:
+            if form.continued != continued:
+                continued, header = form.continued, self._whole(block, form.continued)
+                known = int.from_bytes(header, "little")
+            if known & form.mask == form.value and len(header) == form.numbers.size:
+                return self._alike(form.like, form.numbers.unpack(header))
         places = messages(content, start, size, count)
         found = self._read(places)
-        if isinstance(found, Data):
-            form = self._form(found, header, start, places)
-            if form is not None:
-                forms.append(form)
+        made = self._form(found, block, places)
+        if made is not None:
+            forms.append(made)
         return found
+
+    def _whole(self, header: bytes, continued: tuple[int, ...]) -> bytes:
+        """A header's blocks together, if it is continued there; less where that cannot be."""
+        for at in continued:
+            if header[at - 8 : at - 4] != CONTINUED or at + 16 > len(header):
+                break
+            address, length = struct.unpack_from("<QQ", header, at)
+            if length > LONGEST_BLOCK:
+                break
+            first = self._content.place(address, length)
+            header += self._content.bytes[first : first + length]
+        return header
+
+    def _alike(self, like: Data | Group, numbers: tuple[int, ...]) -> Data | Group:
+        if isinstance(like, Group):
+            return Group(numbers[0], numbers[1], like.matlab_class, like.is_sparse)
+        rank = len(like.shape)
+        shape, others = numbers[:rank], numbers[rank:]
+        after = len(others) - (1 + rank if like.chunk else 2)
+        if any(map(gt, shape, others[:after])):
+            raise NotPlain(BEYOND_LIMITS)
+        if not like.chunk:
+            data = Data(like.type, shape, like.matlab_class, like.is_empty, 0)
+            return self._in_one_piece(data, others[after], others[after + 1])
+        if 0 in others[after + 1 :]:
+            raise NotPlain(OTHER_CHUNKS)
+        return Data(
+            like.type, shape, like.matlab_class, like.is_empty, others[after], others[after + 1 :], like.filters
+        )
 
     def _read(self, places: list[Place]) -> Data | Group:
         content = self._content
@@ -144,37 +174,53 @@ class Headers:
             return data
         if length != size:
             raise NotPlain("values in one piece that is not of their size")
-        return data._replace(at=self._content.place(address, size))
+        at = self._content.place(address, size)
+        return Data(data.type, data.shape, data.matlab_class, data.is_empty, at)
 
     def _in_chunks(self, data: Data, layout: Place) -> Data:
         rank = len(data.shape)
         encoded = raw(self._content, layout, 11 + 4 * (rank + 1))
         address, *chunk = struct.unpack_from(f"<Q{rank + 1}I", encoded, 3)
         if encoded[2] != rank + 1 or not rank or chunk.pop() != data.type.size or min(chunk) < 1:
-            raise NotPlain("chunks of another shape")
+            raise NotPlain(OTHER_CHUNKS)
         return data._replace(at=address, chunk=tuple(chunk))
 
-    def _form(self, data: Data, header: bytes, start: int, places: list[Place]) -> Form | None:
-        """What a header has that was read, for others; None unless its values lie in one piece of the file."""
-        at = {place.kind: place.start - start for place in places}
-        layout = at[LAYOUT] + 2
-        if header[layout - 2 : layout] != CONTIGUOUS or CONTINUATION in at:
-            return None
-        first, count = at[SPACE] + 8, len(data.shape) * (1 + header[at[SPACE] + 2])
-        between = layout - first - 8 * count
-        if between < 0:
-            return None
-        free = [(first, first + 8 * count), (layout, layout + 16)]
+    def _form(self, found: Data | Group, block: bytes, places: list[Place]) -> Form | None:
+        """What a header has that was read, for others; None where it cannot be said with one format."""
+        continued = tuple(place.at for place in places if place.kind == CONTINUATION)
+        header = self._whole(block, continued)
+        at = {place.kind: place.at for place in places}
+        if isinstance(found, Group):
+            free = [(at[TABLE], "2Q")]
+        else:
+            limited = header[at[SPACE] + 2]
+            layouts = {CONTIGUOUS: (2, "2Q"), CHUNKED: (3, f"Q{len(found.shape)}I")}
+            layout = layouts.get(header[at[LAYOUT] : at[LAYOUT] + 2])
+            if layout is None or at[LAYOUT] < at[SPACE]:
+                return None
+            free = [(at[SPACE] + 8, f"{len(found.shape) * (1 + limited)}Q"), (at[LAYOUT] + layout[0], layout[1])]
+        fixed, numbers, done = bytearray(b"\xff" * len(header)), "<", 0
+        for begin, code in free:
+            end = begin + struct.calcsize(f"<{code}")
+            fixed[begin:end] = bytes(end - begin)
+            numbers += f"{begin - done}x{code}"
+            done = end
         for place in places:
-            if place.kind in IGNORED:
-                free.append((place.start - start, place.end - start))
-            elif place.kind == ATTRIBUTE:
-                name, (_, _, value) = attribute_parts(self._content, place)
-                if name not in MEANT:
-                    free.append((place.start + value - start, place.end - start))
-        fixed = bytearray(b"\xff" * len(header))
-        for begin, end in free:
+            begin, end = self._without_meaning(place)
             fixed[begin:end] = bytes(end - begin)
         mask = int.from_bytes(fixed, "little")
-        numbers = struct.Struct(f"<{first}x{count}Q{between}x2Q{len(header) - layout - 16}x")
-        return Form(mask, int.from_bytes(header, "little") & mask, numbers, data)
+        form = struct.Struct(f"{numbers}{len(header) - done}x")
+        return Form(continued, mask, int.from_bytes(header, "little") & mask, form, found)
+
+    def _without_meaning(self, place: Place) -> tuple[int, int]:
+        """From where to where in a header a message says nothing of what its object is."""
+        end = place.at + place.end - place.start
+        if place.kind in IGNORED:
+            return place.at, end
+        if place.kind == CONTINUATION:
+            return place.at, place.at + 8  # its length stays
+        if place.kind == ATTRIBUTE:
+            name, (_, _, value) = attribute_parts(self._content, place)
+            if name not in MEANT:
+                return place.at + value, end
+        return end, end

@@ -31,11 +31,12 @@ BEYOND_LIMITS = "more values than there may be"
 
 
 class Place(NamedTuple):
-    """Where a message's content lies in the file."""
+    """Where a message's content lies: from `start` to `end` in the file, and `at` in its header's blocks together."""
 
     kind: int
     start: int
     end: int
+    at: int
 
 
 class Type(NamedTuple):
@@ -60,14 +61,14 @@ def messages(content: Content, start: int, size: int, count: int) -> list[Place]
     Raises:
         NotPlain: messages of other kinds, shared ones, or another number of them.
     """
-    blocks, places = [(start, start + size)], list[Place]()
+    blocks, places, before = [(start, start + size)], list[Place](), 0
     for begin, end in blocks:  # grows
         at = begin
         while at < end:
             if at + 8 > end or len(places) == MOST_MESSAGES:
                 raise NotPlain("a header that does not end with a message")
             kind, length, flags, reserved = struct.unpack_from("<HHB3s", content.bytes, at)
-            place = Place(kind, at + 8, at + 8 + length)
+            place = Place(kind, at + 8, at + 8 + length, before + at + 8 - begin)
             if place.end > end or flags > 1 or length % 8 or reserved != b"\0\0\0" or kind not in KNOWN:
                 raise NotPlain("a message of another kind, shared, or longer than its header")
             if kind == CONTINUATION:
@@ -76,6 +77,7 @@ def messages(content: Content, start: int, size: int, count: int) -> list[Place]
                 blocks.append((first, first + block))
             places.append(place)
             at = place.end
+        before += end - begin
     if len(places) != count:
         raise NotPlain("a header with another number of messages")
     return places
