@@ -43,13 +43,25 @@ def incoming(data: Path) -> Iterator[Path]:
     It is locked while this process lives, so that a sweep tells it from one that a killed process left.
     """
     parent = private_folder(data / INCOMING)
-    folder = Path(tempfile.mkdtemp(dir=parent))
-    held = os.open(folder, os.O_RDONLY)
-    try:
+    with beginning(parent, exclusive=False):
+        folder = Path(tempfile.mkdtemp(dir=parent))
+        held = os.open(folder, os.O_RDONLY)
         fcntl.flock(held, fcntl.LOCK_EX)
+    try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        os.close(held)
+
+
+@contextmanager
+def beginning(parent: Path, *, exclusive: bool) -> Iterator[None]:
+    """Held while an incoming folder is made and locked; exclusively, to see none that is not locked yet."""
+    held = os.open(parent, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+        yield
+    finally:
         os.close(held)
 
 

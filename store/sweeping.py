@@ -48,9 +48,10 @@ def remove_abandoned(data: Path) -> list[str]:
     parent = data / files.INCOMING
     if not parent.is_dir():
         return []
-    abandoned = [folder for folder in sorted(parent.iterdir()) if files.is_abandoned(folder)]
-    for folder in abandoned:
-        shutil.rmtree(folder, ignore_errors=True)
+    with files.beginning(parent, exclusive=True):
+        abandoned = [folder for folder in sorted(parent.iterdir()) if files.is_abandoned(folder)]
+        for folder in abandoned:
+            shutil.rmtree(folder, ignore_errors=True)
     return [folder.name for folder in abandoned]
 
 

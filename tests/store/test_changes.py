@@ -207,6 +207,21 @@ class TestSweep:
             assert sweeping.sweep() == ["removed unfinished upload abandoned"]
             assert (folder / "received").exists()
 
+    def test_leaves_an_upload_alone_that_begins_at_that_moment(self, home, monkeypatch):
+        make = files.tempfile.mkdtemp
+        sweep = threading.Thread(target=sweeping.remove_abandoned, args=[home.data])
+
+        def swept_at_once(**options):
+            folder = make(**options)
+            sweep.start()
+            sweep.join(0.3)  # it has to wait until the folder is locked
+            return folder
+
+        monkeypatch.setattr(files.tempfile, "mkdtemp", swept_at_once)
+        with files.incoming(home.data) as folder:
+            sweep.join()
+            assert folder.is_dir()
+
     def test_leaves_files_that_are_not_ours_alone(self, home, upload):
         upload()
         note = home.data / "raw" / "README.txt"
