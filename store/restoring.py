@@ -1,5 +1,6 @@
 """Back to an earlier data version: its files in ``data/``, and the rows that were made of them."""
 
+import os
 import re
 import shutil
 from dataclasses import dataclass
@@ -124,14 +125,32 @@ def changed_since(now: DataVersion | None, wanted: Hashes) -> list[int]:
 
 
 def lay_out(battery_ids: list[int], wanted: Hashes, folder: Path) -> None:
-    """Copy the files of these batteries from the cache to ``folder``, on the disk; what is there already stays."""
+    """Copy the files of these batteries from the cache to ``folder``, on the disk; what is there already stays.
+
+    An uploaded file shares its bytes with an equal one of another battery, which is laid out too or stays as it is.
+    """
     settings = get_settings()
+    others = {number: files.kinds(number)["raw"] for number in set(ids_in(wanted)) - set(battery_ids)}
+    uploaded = {wanted[name]: settings.data / name for name in others.values()}
     for battery_id in battery_ids:
         for kind, name in files.kinds(battery_id).items():
             copy = copy_of(folder, battery_id, kind)
-            if not copy.exists():
+            if not copy.exists() and not (kind == "raw" and linked(uploaded.get(wanted[name]), copy)):
                 shutil.copyfile(cached(settings, wanted[name]), copy)
                 files.flush(copy)
+            if kind == "raw":
+                uploaded.setdefault(wanted[name], copy)
+
+
+def linked(same: Path | None, copy: Path) -> bool:
+    """Make ``copy`` another name of a file; False where there is none, or the file system knows no second names."""
+    if same is None:
+        return False
+    try:
+        os.link(same, copy)
+    except OSError:
+        return False
+    return True
 
 
 def copy_of(folder: Path, battery_id: int, kind: str) -> Path:

@@ -65,6 +65,16 @@ class TestRestore:
         assert sweeping.sweep() == []
         assert not behind()
 
+    @pytest.mark.parametrize("deleted", [[2], [1, 2]])
+    def test_keeps_the_bytes_of_equal_files_once(self, database, upload, version_now, deleted):
+        first, second = (files.paths(database.data, upload().id)["raw"] for _ in range(2))
+        content, old = first.read_bytes(), version_now()
+        for battery_id in deleted:
+            delete_battery(battery_id)
+        restore(old.dvc_hash)
+        assert first.samefile(second)
+        assert second.read_bytes() == content
+
     def test_loses_nothing_that_was_not_versioned(self, database, upload, tree, version_now):
         upload()
         old = version_now()
@@ -150,7 +160,8 @@ class TestRestore:
 
         monkeypatch.setattr(restoring.shutil, "copyfile", copyfile)
         restore(old.dvc_hash)
-        assert sorted(copied) == [f"{number}.{kind}" for number in (1, 2) for kind in ("cycles", "description", "raw")]
+        names = [f"{number}.{kind}" for number in (1, 2) for kind in ("cycles", "description", "raw")]
+        assert sorted(copied) == names[:-1]  # the second raw file has the bytes of the first one
 
     def test_one_that_fails_half_way_leaves_all_as_it_was(self, database, upload, tree, monkeypatch, version_now):
         upload(chemistry="LFP")
