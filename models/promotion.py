@@ -40,6 +40,9 @@ def decide(fitted: Fitted, champion: ModelBundle | None) -> Decision:
         return Decision(promoted=True, reason="the champion needs features that are no longer made")
     if champion.metadata["feature_version"] != fitted.bundle.metadata["feature_version"]:
         return Decision(promoted=True, reason="the champion was trained on an older version of the features")
+    if fitted.bundle.metadata["by_time"] and not same_record(fitted.bundle, champion):
+        # Its test cycles are the later life of the one battery it knows; the champion never met that battery.
+        return Decision(promoted=False, reason="one battery alone shows nothing about others: no cell was held out")
     test = unseen(fitted, champion)
     if not np.isfinite(test.soh).any():
         return Decision(promoted=False, reason="the champion was trained on every cell held out here")
@@ -49,16 +52,21 @@ def decide(fitted: Fitted, champion: ModelBundle | None) -> Decision:
     return Decision(ours < theirs, reason, ours, theirs)
 
 
+def same_record(challenger: ModelBundle, champion: ModelBundle) -> bool:
+    """Whether both learned from the same one battery, split in time."""
+    ours, theirs = challenger.metadata, champion.metadata
+    return bool(ours["by_time"] and theirs["by_time"] and ours["train_fingerprints"] == theirs["train_fingerprints"])
+
+
 def unseen(fitted: Fitted, champion: ModelBundle) -> Windows:
     """Test windows that had no part in the champion.
 
     A cell is known again by its name and by what its record holds, whatever it is called. Of a battery that both were
     trained on, split in time from the same record, the last stretch is new to both.
     """
-    known, ours = champion.metadata, fitted.bundle.metadata
-    same_record = known["by_time"] and ours["by_time"] and known["train_fingerprints"] == ours["train_fingerprints"]
-    if same_record:
+    if same_record(fitted.bundle, champion):
         return fitted.split.test
+    known = champion.metadata
     seen = {*known["train_cells"], *known["validation_cells"]}
     records = {*known["train_fingerprints"], *known["validation_fingerprints"]}
     new = [

@@ -61,6 +61,17 @@ class TestDecide:
         assert not decision.promoted
         assert decision.reason == "the champion was trained on every cell held out here"
 
+    def test_a_model_of_one_battery_takes_no_place_from_one_of_others(self, fitted, synthetic):
+        alone = trained([synthetic(7, 80)])
+        assert alone.bundle.metadata["by_time"]
+        decision = decide(alone, worse(fitted.bundle))
+        assert not decision.promoted
+        assert decision.challenger_mae is None
+
+    def test_a_better_model_of_the_same_one_battery_takes_over(self, synthetic):
+        alone = trained([synthetic(7, 80)])
+        assert decide(alone, worse(alone.bundle)).promoted
+
     def test_a_champion_whose_features_are_gone_cannot_stay(self, fitted):
         assert decide(fitted, with_metadata(fitted.bundle, feature_names=["old"])).promoted
 
