@@ -38,18 +38,16 @@ def import_upload(
     description: Description | None = None,
     *,
     cell: int | None = None,
-    sha256: str | None = None,
 ) -> Battery:
     """Make a battery of an uploaded file, which is moved away when that succeeds; it must lie in ``incoming()``.
 
-    ``sha256`` is that of its bytes, where the caller knows it.
     Raises UnreadableFile, NoCycles or SeveralCells (``batteries.matfiles.errors``). Nothing is left behind then.
     """
     settings, said = get_settings(), description or Description()
     with incoming() as folder:
         parquet = folder / "cycles.parquet"
         with RunningParser(settings, uploaded, parquet, nominal_capacity=said.nominal_capacity, cell=cell) as parser:
-            facts = facts_of(uploaded, sha256)
+            facts = facts_of(uploaded)  # meanwhile
             parsed = parser.result()
         files.flush(parquet)
         rows = cycle_rows(parquet, parsed.nominal_capacity, settings.end_of_life)
@@ -72,11 +70,10 @@ def import_upload(
     return battery
 
 
-def facts_of(uploaded: Path, sha256: str | None) -> dict[str, Any]:
+def facts_of(uploaded: Path) -> dict[str, Any]:
     """Hash and size of the uploaded bytes; they are on the disk afterwards."""
-    if sha256 is None:
-        with uploaded.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    with uploaded.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     files.flush(uploaded)
     return {"sha256": sha256, "size_bytes": uploaded.stat().st_size}
 

@@ -33,7 +33,7 @@ def create(upload: Upload) -> BatteryAnswer:
     filename = upload.filename or upload.path.name
     try:
         description = Description(fields.nominal_capacity, fields.manufacturer, fields.chemistry)
-        battery = imports.import_upload(upload.path, filename, description, cell=fields.cell, sha256=upload.sha256)
+        battery = imports.import_upload(upload.path, filename, description, cell=fields.cell)
     except SeveralCells as error:
         held = "several cells; choose one" if len(error.cells) > 1 else "one cell alone"
         issue = f"The file holds {held}: {numbered(error.cells)}"

@@ -4,7 +4,6 @@ The framework's own form parser writes a body twice and only then lets anyone lo
 byte too many.
 """
 
-import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
@@ -29,7 +28,6 @@ class Upload:
     path: Path
     filename: str | None = None
     size: int = 0
-    sha256: str = ""
     fields: dict[str, str] = field(default_factory=dict)
 
 
@@ -141,11 +139,8 @@ async def receive(
 
 
 async def _fill(stream: AsyncIterator[bytes], parser: MultipartParser, form: _Form, file: IO[bytes]) -> None:
-    digest = hashlib.sha256()
-
     def write() -> None:  # in a thread, while the event loop waits for it
         for piece in form.pending:
-            digest.update(piece)
             file.write(piece)
         form.pending.clear()
         form.pending_bytes = 0
@@ -160,7 +155,6 @@ async def _fill(stream: AsyncIterator[bytes], parser: MultipartParser, form: _Fo
         issue = "Not a readable multipart form"
         raise ValidationFailed(issue, details=[{"field": "body", "issue": issue}]) from error
     await run_sync(write)
-    form.upload.sha256 = digest.hexdigest()
 
 
 def safe_filename(sent: bytes) -> str | None:
