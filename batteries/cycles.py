@@ -71,7 +71,9 @@ class _Measured:
     """What the samples say, (N,) each, before anything is believed or not."""
 
     drawn_ah: Floats
+    most_drawn_ah: Floats  # with what gaps in logging may hide
     charge_capacity_ah: Floats
+    most_charged_ah: Floats
     energy_wh: Floats
     charge_energy_wh: Floats
     duration_s: Floats
@@ -99,7 +101,9 @@ def cycle_scalars(recording: Recording, nominal_capacity_ah: float | None = None
         return CycleScalars(
             capacity_ah=capacity,
             charge_capacity_ah=_known(
-                _plausible(_recorded(recording, "recorded_charge_ah"), measured.charge_capacity_ah)
+                _plausible(
+                    _recorded(recording, "recorded_charge_ah"), measured.charge_capacity_ah, measured.most_charged_ah
+                )
             ),
             energy_wh=_known(measured.energy_wh),
             charge_energy_wh=_known(measured.charge_energy_wh),
@@ -135,7 +139,7 @@ def _believed(
     end (NASA's B0045, cycle 20). What lies outside `SMALLEST_SHARE` to `LARGEST_SHARE` of the nominal capacity was
     broken off, or the record is wrong.
     """
-    capacity = _plausible(recorded_ah, measured.drawn_ah)
+    capacity = _plausible(recorded_ah, measured.drawn_ah, measured.most_drawn_ah)
     believed = np.isfinite(capacity) & (capacity > SMALLEST_AH) & ~(recorded_ah <= 0)
     if nominal_capacity_ah is not None:
         believed &= capacity >= SMALLEST_SHARE * nominal_capacity_ah
@@ -145,10 +149,12 @@ def _believed(
     return np.where(whole(discharges, recording.discharge_cut_off_v, nominal_capacity_ah), capacity, np.nan)
 
 
-def _plausible(recorded_ah: Floats, integrated_ah: Floats) -> Floats:
-    """The recorded charge (N,) where it agrees with the integrated one, or is all there is; else the integrated one."""
-    share = recorded_ah / integrated_ah
-    agree = (share >= SMALLEST_RECORDED) & (share <= LARGEST_RECORDED)
+def _plausible(recorded_ah: Floats, integrated_ah: Floats, most_ah: Floats) -> Floats:
+    """The recorded charge (N,) where it agrees with the integrated one, or is all there is; else the integrated one.
+
+    The instrument may have counted on while nothing was logged: up to `most_ah`.
+    """
+    agree = (recorded_ah >= SMALLEST_RECORDED * integrated_ah) & (recorded_ah <= LARGEST_RECORDED * most_ah)
     return np.where(agree | np.isnan(integrated_ah), recorded_ah, integrated_ah)
 
 
@@ -208,10 +214,12 @@ def _clock_and_warmth(segments: Segments) -> dict[str, Floats]:
 def _flows(segments: Segments, nominal_capacity_ah: float | None) -> dict[str, Floats]:
     """Charge and energy both ways, and the load's two ends."""
     load = discharged(segments, nominal_capacity_ah)
-    charge_ah, charge_wh = charged(segments, nominal_capacity_ah)
+    charge_ah, charge_wh, most_charged_ah = charged(segments, nominal_capacity_ah)
     found = {
         "drawn_ah": load.charge_ah,
+        "most_drawn_ah": load.most_ah,
         "charge_capacity_ah": charge_ah,
+        "most_charged_ah": most_charged_ah,
         "energy_wh": load.energy_wh,
         "charge_energy_wh": charge_wh,
         "load_a": load.mean_current_a,

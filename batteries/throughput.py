@@ -10,7 +10,11 @@ from batteries.segments import SECONDS_PER_HOUR, Flags, Floats, Places, Segments
 LOAD_SHARE = 0.02  # of the largest load: below it a sample is rest, whatever offset the instrument has
 SMALLEST_C_RATE = 0.005  # 1/h: what an instrument shows at rest is less, the slowest discharge more
 LARGEST_REST_C_RATE = 0.05  # 1/h: a single reading far off makes no rest of the load beside it
-PULSE_S = 60.0
+PULSE_S = 60.0  # both edges of a pause together
+LONGEST_PAUSE_S = 600.0  # a load that comes back later is another one
+UNWATCHED_S = 600.0  # and longer than usual by far: nobody logged what flowed between two samples
+USUAL_SHARE = 0.9  # of the intervals of a cycle are no longer than the usual one
+UNUSUAL = 10.0  # times the usual interval
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,12 +30,18 @@ class Load:
     current_a: Floats  # (M,) positive
     steady: Flags  # (M,) whether the next sample of the segment is under load too
     charge_as: Floats  # (M,) up to the next one
+    unlogged_as: Floats  # (M,) more of it, if the load went on while nothing was logged
 
     @cached_property
     def charge_ah(self) -> Floats:
         """Charge (N,), NaN where none is known to flow."""
         charge = self._total(self.charge_as) / SECONDS_PER_HOUR
         return np.where(charge > 0, charge, np.nan)
+
+    @cached_property
+    def most_ah(self) -> Floats:
+        """Charge (N,) that may have flown, gaps in logging included."""
+        return self.charge_ah + self._total(self.unlogged_as) / SECONDS_PER_HOUR
 
     @cached_property
     def energy_wh(self) -> Floats:
@@ -59,10 +69,11 @@ class Load:
         return np.asarray(np.bincount(self.owner, values, self.segments.lengths.size), dtype=np.float64)
 
 
-def charged(segments: Segments, nominal_capacity_ah: float | None) -> tuple[Floats, Floats]:
-    """Charge (Ah) and energy (Wh) that were put in, (N,) each, NaN where none is known to flow.
+def charged(segments: Segments, nominal_capacity_ah: float | None) -> tuple[Floats, Floats, Floats]:
+    """Charge (Ah) and energy (Wh) that were put in, and the charge with what gaps in logging may hide, (N,) each.
 
-    Trapezoids between neighbouring samples on charge, whose current may die away to a hundredth of the C-rate.
+    Trapezoids between neighbouring samples on charge, whose current may die away to a hundredth of the C-rate. NaN
+    where none is known to flow.
     """
     current, voltage = segments.current_a, segments.voltage_v
     flowing = current > segments.spread(_smallest_a(segments, nominal_capacity_ah))
@@ -70,6 +81,9 @@ def charged(segments: Segments, nominal_capacity_ah: float | None) -> tuple[Floa
     np.add(current[1:], current[:-1], out=charge_as[:-1])
     charge_as *= segments.steps_s
     charge_as[:-1] *= flowing[1:] & flowing[:-1]
+    gaps = _unlogged(segments.steps_s, charge_as > 0, segments.lasts)
+    unlogged_as = segments.sum(np.where(gaps, charge_as, 0.0)) if gaps.any() else np.zeros(segments.lengths.size)
+    charge_as[gaps] = 0.0
     volts = np.zeros(current.size)
     np.add(voltage[1:], voltage[:-1], out=volts[:-1])
     volts *= charge_as
@@ -81,15 +95,16 @@ def charged(segments: Segments, nominal_capacity_ah: float | None) -> tuple[Floa
         measured = segments.sum(np.where(known, volts, 0.0)) / segments.sum(np.where(known, charge_as, 0.0))
         energy = np.where(unsure, charge * measured, energy)
     charge = np.where(charge > 0, charge, np.nan) / 2.0 / SECONDS_PER_HOUR
-    return charge, np.where(charge > 0, energy, np.nan) / 4.0 / SECONDS_PER_HOUR
+    energy = np.where(charge > 0, energy, np.nan) / 4.0 / SECONDS_PER_HOUR
+    return charge, energy, charge + unlogged_as / 2.0 / SECONDS_PER_HOUR
 
 
 def discharged(segments: Segments, nominal_capacity_ah: float | None) -> Load:
     """What the load drew.
 
     Trapezoids of the current between neighbouring samples under load. An interval that begins or ends at rest counts
-    only inside a pulsed load, where the load returns within `PULSE_S`: nothing says when in that interval the load came
-    on, and it may be hours long.
+    only inside a pulsed load, where the load returns within `LONGEST_PAUSE_S` and both edges of the pause take no more
+    than `PULSE_S`: nothing says when in that interval the load came on, and it may be hours long.
     """
     rest_a = -LOAD_SHARE * segments.min(segments.current_a)
     if nominal_capacity_ah is not None:
@@ -119,12 +134,29 @@ def _load(segments: Segments, flowing: Flags) -> Load:
     charge_as = np.zeros(at.size)
     charge_as[:-1] = (current_a[1:] + current_a[:-1]) * seconds[:-1] / 2.0
     charge_as[~steady] = 0.0
-    paused = np.flatnonzero(together & ~next_to & (seconds <= PULSE_S))
+    gaps = _unlogged(seconds, steady, np.cumsum(np.bincount(owner, minlength=segments.lengths.size)) - 1)
+    unlogged_as = np.where(gaps, charge_as, 0.0)
+    charge_as[gaps] = 0.0
+    paused = np.flatnonzero(together & ~next_to & (seconds <= LONGEST_PAUSE_S))
     first, last = at[paused], at[paused + 1]
     falling_s = segments.time_s[first + 1] - segments.time_s[first]
     rising_s = segments.time_s[last] - segments.time_s[last - 1]
-    charge_as[paused] = (current_a[paused] * falling_s + current_a[paused + 1] * rising_s) / 2.0
-    return Load(segments, at, owner, current_a, steady, charge_as)
+    edges_as = (current_a[paused] * falling_s + current_a[paused + 1] * rising_s) / 2.0
+    charge_as[paused] = np.where(falling_s + rising_s <= PULSE_S, edges_as, 0.0)
+    return Load(segments, at, owner, current_a, steady & ~gaps, charge_as, unlogged_as)
+
+
+def _unlogged(steps_s: Floats, flowing: Flags, lasts: Places) -> Flags:
+    """Which intervals (n,) of flow are gaps in logging: long, and longer by far than is usual in their segment.
+
+    Sparse records, and those that are sampled by changes of the voltage, have many long intervals; they are no gaps.
+    """
+    gaps = flowing & (steps_s > UNWATCHED_S)
+    for segment in np.unique(np.searchsorted(lasts, np.flatnonzero(gaps))):
+        rows = slice(lasts[segment - 1] + 1 if segment else 0, lasts[segment] + 1)
+        usual_s = np.quantile(steps_s[rows][flowing[rows]], USUAL_SHARE, method="lower")
+        gaps[rows] &= steps_s[rows] > UNUSUAL * usual_s
+    return gaps
 
 
 def _steps_s(segments: Segments, at: Places) -> Floats:

@@ -73,6 +73,51 @@ class TestIntegration:
         found = scalars(samples(step_s * np.arange(pulses.size), pulses), 2.0)
         assert found["energy_wh"] / 3.7 == pytest.approx(drawn_ah, nan_ok=True)
 
+    @pytest.mark.parametrize(("loaded", "rests"), [(6, 6), (3, 9)])
+    def test_pauses_of_a_pulsed_load_may_be_long_where_their_edges_are_sampled_closely(self, loaded, rests):
+        # 2 A in 6 (3) samples 10 s apart, then rest: half an interval more at each end, so 60 s (30 s) in each 120 s
+        pulses = np.tile([*[-2.0] * loaded, *[0.0] * rests], 60)
+        found = scalars(samples(10.0 * np.arange(pulses.size), pulses), 2.0)
+        lost_as = 2.0 * 5.0  # the first pulse begins without an edge, the last has none in which its rest ends
+        expected_as = 60 * 2.0 * 10.0 * loaded - 2 * lost_as
+        drawn_as = 3600.0 * found["energy_wh"] / 3.7
+        assert drawn_as == pytest.approx(expected_as)
+
+    def test_a_load_that_comes_back_after_a_long_rest_is_another_one(self):
+        # 1 A for 60 s, 15 minutes of rest, 1 A for 60 s: the edges at 10 s each belong to no pulsed load
+        current = np.concatenate([np.full(7, -1.0), np.zeros(90), np.full(7, -1.0)])
+        found = scalars(samples(10.0 * np.arange(current.size), current), 0.2)
+        assert found["energy_wh"] == pytest.approx(3.7 * 120.0 / 3600.0)
+
+    @pytest.mark.parametrize(("way", "energy"), [(1.0, "charge_energy_wh"), (-1.0, "energy_wh")])
+    def test_a_gap_in_logging_is_no_flow(self, way, energy):
+        # 1 A for half an hour, five hours that nobody logged, 1 A for half an hour
+        half = np.arange(0.0, 1801.0, 60.0)
+        time_s = np.append(half, 1800.0 + 5 * 3600.0 + half)
+        found = scalars(samples(time_s, np.full(time_s.size, way)), 1.0)
+        name = "charge_capacity_ah" if way > 0 else "capacity_ah"
+        assert (found[name], found[energy]) == (pytest.approx(1.0), pytest.approx(3.7))
+        if way < 0:
+            assert found["c_rate"] == pytest.approx(1.0)
+
+    @pytest.mark.parametrize("way", [1.0, -1.0])
+    def test_sparse_and_uneven_sampling_is_no_gap(self, way):
+        # 0.1 A for 10 h at 1200 s; and 60 s, then 900 s where the voltage hardly changes, to 10 h
+        even = np.arange(0.0, 36001.0, 1200.0)
+        uneven = np.concatenate([np.arange(0.0, 3600.0, 60.0), np.arange(3600.0, 36001.0, 900.0)])
+        for time_s in (even, uneven):
+            found = scalars(samples(time_s, np.full(time_s.size, 0.1 * way)), 1.0)
+            energy = found["charge_energy_wh" if way > 0 else "energy_wh"]
+            assert energy == pytest.approx(3.7)
+
+    @pytest.mark.parametrize(("recorded_ah", "believed_ah"), [(2.0, 2.0), (3.0, 1.0)])
+    def test_the_recorded_capacity_may_hold_what_flowed_while_nothing_was_logged(self, recorded_ah, believed_ah):
+        # 1 A for half an hour, an hour that nobody logged, 1 A for half an hour: between 1 and 2 Ah
+        half = np.arange(0.0, 1801.0, 60.0)
+        time_s = np.append(half, 1800.0 + 3600.0 + half)
+        found = scalars(samples(time_s, np.full(time_s.size, -1.0), recorded_capacity_ah=recorded_ah), 2.0)
+        assert found["capacity_ah"] == pytest.approx(believed_ah)
+
     def test_a_fast_charge_does_not_hide_a_slow_discharge(self):
         # 6 A for a tenth of an hour, then 0.02 A for thirty hours
         time_s = np.concatenate([np.arange(0.0, 361.0, 10.0), 400.0 + np.arange(0.0, 108001.0, 600.0)])
