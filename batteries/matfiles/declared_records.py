@@ -46,9 +46,8 @@ def entries_of(declaration: Declaration, cell: Record, findings: Findings) -> li
             measured = None
         found.append(some)
     if sizes := {values.size for values in vectors.values()} - {at + 1}:
-        findings.assumed.append(
-            f"beside {at + 1} records stand {numbered(sorted(sizes))} numbers: the first one is the first record's"
-        )
+        counts = ", ".join(map(str, sorted(sizes)))
+        findings.assumed.append(f"beside {at + 1} records stand {counts} numbers: the first one is the first record's")
     if unusable:
         findings.left_out.append(f"records without columns of one length: {numbered(unusable)}")
     if untimed:

@@ -37,6 +37,7 @@ class Entry:
     counters: Samples = field(default_factory=dict)  # of that length too
     scalars: dict[str, float] = field(default_factory=dict)  # one number a record: capacities, resistance
     unequal: tuple[str, ...] = ()  # columns of another length, which are unknown
+    nothing: str = ""  # why there are no samples although there are numbers, where that is known
     kind: str | None = None  # 'charge' or 'discharge' where the file says so
     started: datetime | None = None
 
@@ -76,7 +77,10 @@ def entry(values: Mapping[str, Floats], *, kind: str | None = None, started: dat
 
     Zeros throughout stand for no samples (MATR's first cycles): no cell is at 0 V while anything is measured.
     """
-    if "voltage_v" in values and not values["voltage_v"].any():
+    nothing = ""
+    if values.get("voltage_v", NOTHING).size and not values["voltage_v"].any():
+        flows = values.get("current_a", NOTHING).any()
+        nothing = "the voltage is zero in every sample" if flows else "all samples are zero"
         values = {name: column for name, column in values.items() if name not in SAMPLE_COLUMNS}
     length = values.get("voltage_v", NOTHING).size
     current = values.get("current_a", values.get("charge_ah", NOTHING)).size
@@ -94,6 +98,7 @@ def entry(values: Mapping[str, Floats], *, kind: str | None = None, started: dat
         counters=per_sample,
         scalars=scalars,
         unequal=tuple(column for column in known_lengths if column not in equal),
+        nothing=nothing,
         kind=kind,
         started=started,
     )
@@ -116,6 +121,7 @@ def joined_entries(parts: Sequence[Entry]) -> Entry:
         samples={name: np.concatenate([part.samples[name] for part in parts]) for name in SAMPLE_COLUMNS},
         scalars={name: value for part in parts for name, value in part.scalars.items()},
         unequal=tuple(dict.fromkeys(name for part in parts for name in part.unequal)),
+        nothing=next((part.nothing for part in parts if part.nothing), ""),
     )
 
 

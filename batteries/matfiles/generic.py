@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -133,6 +134,7 @@ def _directed(part: Entry) -> Entry:
         samples=part.samples | {"current_a": sign * np.abs(current)},
         scalars={key: value for key, value in scalars.items() if np.isfinite(value)},
         unequal=part.unequal,
+        nothing=part.nothing,
     )
 
 
@@ -144,11 +146,18 @@ def _usable(entries: Sequence[Entry], found: Found, findings: Findings) -> list[
     """
     usable = [some for some in entries if some.size]
     if not usable:
-        raise NoCycles(f"{found.path} holds {found.count} record(s), but none with voltage and current of one length.")
+        reasons = {some.nothing for some in entries}
+        why = reasons.pop() if len(reasons) == 1 else ""
+        raise NoCycles(
+            f"{found.path} holds {found.count} record(s), but "
+            + (f"{why}." if why else "none with voltage and current of one length.")
+        )
     numbers = [at if some.index is None else some.index for at, some in enumerate(entries, start=1)]
-    skipped = [number for number, some in zip(numbers, entries, strict=True) if not some.size]
-    if skipped:
-        findings.left_out.append(f"cycles left out, no voltage and current of one length: {numbered(skipped)}")
+    skipped: dict[str, list[int]] = {}
+    for number, some in zip(numbers, entries, strict=True):
+        if not some.size:
+            skipped.setdefault(some.nothing or "no voltage and current of one length", []).append(number)
+    findings.left_out.extend(f"cycles left out, {why}: {numbered(those)}" for why, those in skipped.items())
     partial = [number for number, some in zip(numbers, entries, strict=True) if some.size and some.unequal]
     if partial:
         findings.missing.append(
@@ -161,19 +170,27 @@ def _usable(entries: Sequence[Entry], found: Found, findings: Findings) -> list[
 
 
 def _with_index(some: Entry, index: int) -> Entry:
-    return Entry(index, some.samples, some.counters, some.scalars, some.unequal, some.kind, some.started)
+    return replace(some, index=index)
 
 
 def _refuse_other_tests(cycles: Sequence[Cycle], found: Found, others: Sequence[str], findings: Findings) -> None:
     """Refuse records that are no cycles.
 
     Raises:
-        NoCycles: nothing is discharged; or nothing is charged, and the file holds other tests or no cell beside.
+        NoCycles: nothing is known to flow; nothing is discharged; or nothing is charged, and the file holds other tests
+            or no cell beside.
     """
     flows = [directions(_samples(cycle)) for cycle in cycles]
     charged, discharged = (any(flow[way] for flow in flows) for way in (0, 1))
     if charged and discharged:
         return
+    unknown = [
+        name for name, column in (("voltage", "voltage_v"), ("current", "current_a"))
+        if not any(np.isfinite(_samples(cycle)[column]).any() for cycle in cycles)
+    ]  # fmt: skip
+    if "current" in unknown:
+        names = " and ".join(unknown)
+        raise NoCycles(f"{found.path} holds {found.count} record(s), but every {names} in them is NaN or infinite.")
     if not discharged:
         raise NoCycles(f"{found.path} holds {found.count} record(s) that never both charge and discharge: no cycles.")
     if others:

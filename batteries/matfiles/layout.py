@@ -40,7 +40,9 @@ def joined(parts: Iterable[Samples]) -> Samples:
 
 
 def numbered(positions: Iterable[int], most: int = 8) -> str:
-    """Cycle numbers in a sentence: '3, 5, 9, … (12)'."""
+    """Cycle numbers in a sentence, never to be taken for a count: 'no. 90', 'nos. 3, 5, 9, … (12 in all)'."""
     listed = list(positions)
     shown = ", ".join(map(str, listed[:most]))
-    return shown if len(listed) <= most else f"{shown}, … ({len(listed)})"
+    if len(listed) == 1:
+        return f"no. {shown}"
+    return f"nos. {shown}" if len(listed) <= most else f"nos. {shown}, … ({len(listed)} in all)"

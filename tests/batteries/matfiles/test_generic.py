@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from batteries.matfiles.errors import NoCycles, SeveralCells
+from batteries.matfiles.layout import numbered
 from batteries.matfiles.reader import read
 
 CYCLES = 3
@@ -270,21 +271,39 @@ class TestRefusals:
         wrong = [record(1), record(2, voltage_V="high"), record(3)]
         recording = read(write_mat(tmp_path / "x.mat", {"cycles": wrong}))
         assert [cycle.index for cycle in recording.cycles] == [1, 3]
-        assert any(line.endswith("one length: 2") for line in recording.report.notes)
+        assert any(line.endswith("one length: no. 2") for line in recording.report.notes)
 
     def test_a_cycle_with_columns_of_different_lengths_is_left_out(self, write_mat, tmp_path):
         wrong = [record(1), record(2, current_A=CURRENT[:-1]), record(3, temperature_C=TEMPERATURE[:-1])]
         recording = read(write_mat(tmp_path / "x.mat", {"cycles": wrong}))
         assert [cycle.index for cycle in recording.cycles] == [1, 3]
         assert np.isnan(recording.cycles[1].temperature_c).all()
-        assert any("another length, and is unknown: 3" in line for line in recording.report.notes)
+        assert any("another length, and is unknown: no. 3" in line for line in recording.report.notes)
 
     @pytest.mark.parametrize("nothing", [np.nan, np.inf])
     def test_nothing_but_unknown_numbers_has_no_cycles(self, write_mat, tmp_path, nothing):
         empty = np.full(TIME_S.size, nothing)
         path = write_mat(tmp_path / "x.mat", {"cycles": records(voltage_V=empty, current_A=empty)})
-        with pytest.raises(NoCycles):
+        with pytest.raises(NoCycles, match=r"cycles holds 3 record\(s\), but every voltage and current .* is NaN"):
             read(path)
+
+    def test_nothing_but_zeros_has_no_cycles(self, write_mat, tmp_path):
+        zeros = np.zeros(TIME_S.size)
+        path = write_mat(tmp_path / "x.mat", {"cycles": records(voltage_V=zeros, current_A=zeros)})
+        with pytest.raises(NoCycles, match=r"cycles holds 3 record\(s\), but all samples are zero\."):
+            read(path)
+        path = write_mat(tmp_path / "x.mat", {"cycles": records(voltage_V=zeros)})
+        with pytest.raises(NoCycles, match=r"but the voltage is zero in every sample\."):
+            read(path)
+
+    def test_a_cycle_of_zeros_is_left_out_for_that(self, write_mat, tmp_path):
+        zeros = np.zeros(TIME_S.size)
+        mixed = [record(1), record(2, voltage_V=zeros, current_A=zeros), record(3, current_A=CURRENT[:-1]), record(4)]
+        recording = read(write_mat(tmp_path / "x.mat", {"cycles": mixed}))
+        assert {
+            "cycles left out, all samples are zero: no. 2",
+            "cycles left out, no voltage and current of one length: no. 3",
+        } <= set(recording.report.left_out)
 
     def test_empty_arrays_have_no_cycles(self, write_mat, tmp_path):
         path = write_mat(
@@ -315,3 +334,12 @@ class TestRefusals:
             read(path)
         assert "rw_data holds 50 record(s) that never both charge and discharge" in str(caught.value)
         assert "Layouts that are read: matr" in str(caught.value)
+
+
+class TestNumbersInSentences:
+    @pytest.mark.parametrize(
+        ("positions", "shown"),
+        [([90], "no. 90"), ([3, 5], "nos. 3, 5"), (range(1, 13), "nos. 1, 2, 3, 4, 5, 6, 7, 8, … (12 in all)")],
+    )
+    def test_they_are_never_to_be_taken_for_a_count(self, positions, shown):
+        assert numbered(positions) == shown

@@ -68,14 +68,14 @@ class TestOneCell:
         assert [cycle.index for cycle in recording.cycles] == [1, 2, 3]
         assert (len(recording.cycles[0]), recording.cycles[0].recorded_capacity_ah) == (0, 0.0)
         assert recording.cycles[1].recorded_capacity_ah == 1.07
-        assert any(line == "cycles without a recorded capacity: 1" for line in recording.report.missing)
+        assert any(line == "cycles without a recorded capacity: no. 1" for line in recording.report.missing)
 
     def test_empty_arrays_for_the_first_cycle_are_a_cycle_without_samples(self, write_mat, tmp_path, formats):
         cell = formats.matr()
         cell["cycles"][0] = dict.fromkeys(cell["cycles"][0], np.empty((0, 0)))
         recording = read(write_mat(tmp_path / "x.mat", cell))
         assert [len(cycle) for cycle in recording.cycles] == [0, 202, 202]
-        assert "cycles without samples: 1" in recording.report.missing
+        assert "cycles without samples: no. 1" in recording.report.missing
 
     def test_without_a_summary_the_counters_of_charge_are_the_capacities(self, write_mat, tmp_path, formats):
         cell = formats.matr()

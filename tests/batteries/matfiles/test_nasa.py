@@ -47,7 +47,7 @@ class TestCycles:
         assert len(second) == 4
         assert (recording.layout, recording.cell, recording.nominal_capacity_ah) == ("nasa", "B9999", 2.0)
         assert any(
-            line.startswith("cycles without a charge") and line.endswith(": 2") for line in recording.report.notes
+            line.startswith("cycles without a charge") and line.endswith(": no. 2") for line in recording.report.notes
         )
 
     def test_the_resistance_is_that_of_the_impedance_measured_since_the_last_discharge(self, write_mat, tmp_path):
@@ -125,7 +125,7 @@ class TestCycles:
         assert recording.cycles[0].recorded_capacity_ah is None
         assert np.array_equal(recording.cycles[0].voltage_v, gap, equal_nan=True)
         assert np.isnan(discharge_capacities_ah(recording, 2.0)).all()
-        assert any("kept as NaN: 1" in line for line in recording.report.notes)
+        assert any("kept as NaN: no. 1" in line for line in recording.report.notes)
 
     def test_a_clock_of_another_length_is_unknown_and_the_cycle_stays(self, write_mat, tmp_path):
         variables = cell(
@@ -135,7 +135,7 @@ class TestCycles:
         assert len(recording) == 2
         assert np.isnan(recording.cycles[0].time_s).all()
         assert recording.cycles[0].recorded_capacity_ah == 1.8
-        assert any("another length, and is unknown: 1" in line for line in recording.report.missing)
+        assert any("another length, and is unknown: no. 1" in line for line in recording.report.missing)
 
     def test_an_operation_without_voltages_for_its_currents_is_left_out(self, write_mat, tmp_path):
         variables = cell(
@@ -143,7 +143,7 @@ class TestCycles:
         )
         recording = read(write_mat(tmp_path / "x.mat", variables))
         assert len(recording) == 1
-        assert any("without columns of one length: 1" in line for line in recording.report.left_out)
+        assert any("without columns of one length: no. 1" in line for line in recording.report.left_out)
 
     def test_operations_with_other_names_inside_are_read_as_a_generic_file(self, write_mat, tmp_path):
         names = {"Voltage_measured": "V", "Current_measured": "I", "Time": "t_s"}

@@ -58,4 +58,4 @@ class TestRead:
         variables["data"][1]["temperature_C"] = np.array([25.0, 26.0])
         recording = read(write_mat(tmp_path / "x.mat", variables))
         assert np.isnan(recording.cycles[1].temperature_c).all()
-        assert any("is unknown: 2" in line for line in recording.report.missing)
+        assert any("is unknown: no. 2" in line for line in recording.report.missing)
