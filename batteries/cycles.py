@@ -3,7 +3,7 @@
 A discharge is integrated over its load alone (`throughput`); docs/decisions/0011 says which capacity is believed.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -32,6 +32,7 @@ SMALLEST_SHARE = 0.15  # of the nominal capacity: a discharge below it says noth
 LARGEST_SHARE = 1.5
 SMALLEST_AH = 1e-5
 EARLY_CYCLES = 10
+OTHER_UNIT = 100.0  # times off, and a nominal capacity is in another unit, or another cell's
 FAR_OFF = 1.25  # times the median of the early capacities: not a capacity to measure health by
 
 LARGEST_EFFICIENCY = 1.1  # more comes out than went in: the charge on record is not all that filled the cell
@@ -121,6 +122,17 @@ def cycle_scalars(recording: Recording, nominal_capacity_ah: float | None = None
 def discharge_capacities_ah(recording: Recording, nominal_capacity_ah: float | None = None) -> Floats:
     """Capacity (N,) of each cycle in Ah, NaN where unknown: `cycle_scalars(…).capacity_ah`."""
     return cycle_scalars(recording, nominal_capacity_ah).capacity_ah
+
+
+def misjudged_capacity_ah(recording: Recording, nominal_capacity_ah: float) -> float | None:
+    """The best early capacity of a record that this nominal capacity is `OTHER_UNIT` times off; None where it is not.
+
+    Worth asking where no discharge is complete by that nominal capacity.
+    """
+    own = cycle_scalars(replace(recording, nominal_capacity_ah=None)).nominal_capacity_ah
+    if own is None or 1.0 / OTHER_UNIT <= nominal_capacity_ah / own <= OTHER_UNIT:
+        return None
+    return own
 
 
 def early_capacity_ah(capacity_ah: Floats) -> float | None:

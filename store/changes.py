@@ -19,7 +19,7 @@ from batteries.features import FEATURE_VERSION
 from batteries.matfiles.errors import MatFileError
 from store import files
 from store.cycle_rows import CycleRows, cycle_rows
-from store.descriptions import Description, read, to_json
+from store.descriptions import Description, check_nominal_fits, read, to_json
 from store.parser import Parsed, RunningParser
 from store.session import reading, transaction
 from store.settings import get_settings
@@ -69,6 +69,8 @@ def attempt(seen: Battery, changes: dict[str, Any], *, recomputes: bool, given: 
                 with reading() as session:
                     require(session, seen.id)  # its file is gone when it was deleted meanwhile
                 raise
+            if "nominal_capacity" in changes:
+                check_nominal_fits(given, parsed.misjudged_capacity)
             new = Recomputed(parquet, cycle_rows(parquet, parsed.nominal_capacity, settings.end_of_life))
             source = {"nominal_capacity_source": parsed.nominal_capacity_source}
             columns["import_report"] = seen.import_report | source | new.rows.incomplete()

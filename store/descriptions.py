@@ -50,6 +50,14 @@ def check_nominal_capacity(value: float | None) -> None:
         raise InvalidField("nominal_capacity", "Must be a positive number of Ah")
 
 
+def check_nominal_fits(value: float | None, misjudged_ah: float | None) -> None:
+    """Raise InvalidField where capacities of about `misjudged_ah` are all far off the given nominal one."""
+    if value is not None and misjudged_ah is not None:
+        hint = "; is it mAh?" if value > misjudged_ah else ""
+        issue = f"{value:g} Ah does not fit capacities of about {misjudged_ah:.3g} Ah in the file{hint}"
+        raise InvalidField("nominal_capacity", issue)
+
+
 def check_text(field: str, value: str | None) -> None:
     """Raise InvalidField unless databases and people can read it, or it is nothing."""
     if value is None:

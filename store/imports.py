@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from batteries.features import FEATURE_VERSION
 from store import batteries, files
 from store.cycle_rows import CycleRows, cycle_rows
-from store.descriptions import Description, found_text, shown_name, to_json
+from store.descriptions import Description, check_nominal_fits, found_text, shown_name, to_json
 from store.parser import Parsed, RunningParser, get_ready
 from store.session import transaction, wait_for_turn
 from store.settings import get_settings
@@ -41,7 +41,8 @@ def import_upload(
 ) -> Battery:
     """Make a battery of an uploaded file, which is moved away when that succeeds; it must lie in ``incoming()``.
 
-    Raises UnreadableFile, NoCycles or SeveralCells (``batteries.matfiles.errors``). Nothing is left behind then.
+    Raises UnreadableFile, NoCycles or SeveralCells (``batteries.matfiles.errors``), and InvalidField for a nominal
+    capacity that is far off all capacities in the file. Nothing is left behind then.
     """
     settings, said = get_settings(), description or Description()
     with incoming() as folder:
@@ -49,6 +50,7 @@ def import_upload(
         with RunningParser(settings, uploaded, parquet, nominal_capacity=said.nominal_capacity, cell=cell) as parser:
             facts = facts_of(uploaded)  # meanwhile
             parsed = parser.result()
+        check_nominal_fits(said.nominal_capacity, parsed.misjudged_capacity)
         files.flush(parquet)
         rows = cycle_rows(parquet, parsed.nominal_capacity, settings.end_of_life)
         battery = Battery(

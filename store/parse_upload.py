@@ -8,7 +8,7 @@ import resource
 from pathlib import Path
 from typing import Any
 
-from batteries.cycles import cycle_scalars
+from batteries.cycles import cycle_scalars, misjudged_capacity_ah
 from batteries.features import recording_features
 from batteries.matfiles.errors import MatFileError, SeveralCells
 from batteries.matfiles.reader import read
@@ -61,6 +61,9 @@ def convert(
     layout_nominal = recording.nominal_capacity_ah or layout_nominal
     nominal, source = given_nominal or layout_nominal, "given" if given_nominal else "layout"
     scalars = cycle_scalars(recording, nominal)
+    misjudged = (
+        misjudged_capacity_ah(recording, given_nominal) if given_nominal and not scalars.complete.any() else None
+    )
     if nominal is None:
         nominal = scalars.nominal_capacity_ah
         source = "early cycles" if nominal else "unknown"
@@ -71,6 +74,7 @@ def convert(
         "nominal_capacity": nominal,
         "nominal_capacity_source": source,
         "layout_nominal_capacity": layout_nominal,
+        "misjudged_capacity": misjudged,
         "layout": recording.layout,
         "cell": recording.cell,
         "manufacturer": recording.manufacturer,

@@ -54,6 +54,7 @@ class Parsed:
     nominal_capacity: float | None  # Ah, in force
     nominal_capacity_source: str  # given, layout, early cycles, unknown
     layout_nominal_capacity: float | None
+    misjudged_capacity: float | None  # Ah, of the cycles, where the given nominal capacity is far off all of them
     layout: str
     cell: str | None
     manufacturer: str | None

@@ -34,6 +34,12 @@ class TestUpdateBattery:
         assert stored.manufacturer == "Them"
         assert files.paths(database.data, before.id)["description"].read_bytes() == to_json(stored)
 
+    def test_a_nominal_capacity_in_another_unit_is_refused_and_changes_nothing(self, database, upload):
+        battery = upload(nominal_capacity=1.1)
+        with pytest.raises(InvalidField, match=r"nominal_capacity: 1100 Ah does not fit .* is it mAh\?"):
+            update_battery(battery.id, nominal_capacity=1100.0)
+        assert row(1).nominal_capacity == 1.1
+
     def test_another_nominal_capacity_computes_health_and_features_again(self, database, upload, rows_of):
         battery = upload(nominal_capacity=1.1)
         before, old = rows_of(battery.id), recordings.latest_window(database.data, battery.id, 5)

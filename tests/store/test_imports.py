@@ -1,5 +1,6 @@
 import hashlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -44,6 +45,20 @@ class TestImportUpload:
         assert len(rows) == 30
         assert [row.cycle_index for row in rows] == list(range(1, 31))
         assert all(row.soh == pytest.approx(row.capacity_ah / 1.2) for row in rows)
+
+    @pytest.mark.parametrize(("given", "hint"), [(1100.0, True), (0.0011, False)])
+    def test_a_nominal_capacity_in_another_unit_is_refused_and_nothing_is_left(
+        self, database, upload, tree, given, hint
+    ):
+        with pytest.raises(InvalidField) as caught:
+            upload(nominal_capacity=given)
+        assert caught.value.field == "nominal_capacity"
+        assert re.match(rf"{given:g} Ah does not fit capacities of about 1\.\d+ Ah in the file", caught.value.issue)
+        assert caught.value.issue.endswith("is it mAh?") == hint
+        assert tree(database.data) == []
+
+    def test_a_nominal_capacity_that_is_merely_too_large_is_the_callers_word(self, upload):
+        assert upload(nominal_capacity=50.0).nominal_capacity == 50.0
 
     def test_the_description_file_says_what_the_row_says(self, database, upload):
         battery = upload(chemistry="LFP")
