@@ -14,6 +14,8 @@ from batteries.matfiles.physics import in_celsius, in_volts
 from batteries.matfiles.quantities import in_product_units
 from batteries.recordings import Cycle
 
+SAMPLES_LOOKED_AT = 1000
+LITTLE_BEFORE = 0.1  # of a record's charge: less before the discharge, and the charge comes after it
 LARGEST_FALL_V = 1.0  # of the voltage over a cell's resistance: no cell is loaded with more
 
 
@@ -32,7 +34,31 @@ def cycles_of(entries: Sequence[Entry], nominal_ah: float | None, findings: Find
     if any(entry.kind for entry in entries) or _are_halves(kinds):
         return list(_paired(entries, records, facts, kinds, findings))
     indices = _indices([entry.index for entry in entries], findings)
+    _charges_after_discharges(indices, records, findings)
     return [_cycle(*of_cycle) for of_cycle in zip(indices, records, facts, strict=True)]
+
+
+def _charges_after_discharges(indices: Sequence[int], records: Sequence[Samples], findings: Findings) -> None:
+    """Say which records hold the charge after the discharge: it is no charge that the discharge came from."""
+    turned = [index for index, record in zip(indices, records, strict=True) if _charged_after(record)]
+    if turned:
+        findings.assumed.append(
+            "cycles in which the charge lies after the discharge, as one record of the file, are kept as they are: "
+            + numbered(turned)
+        )
+
+
+def _charged_after(record: Samples) -> bool:
+    """Whether a record charges, but hardly before half of its discharge; a look at some of its samples tells."""
+    step = 1 + len(record["current_a"]) // SAMPLES_LOOKED_AT
+    current = np.nan_to_num(record["current_a"][::step])
+    lasting = np.maximum(np.diff(record["time_s"][::step], append=np.nan), 0.0)
+    moved = current * np.nan_to_num(lasting) if np.isfinite(lasting).any() else current
+    drawn, taken = np.cumsum(np.maximum(-moved, 0.0)), np.cumsum(np.maximum(moved, 0.0))
+    if not (current.size and drawn[-1] > 0.0 and taken[-1] > SMALL_SHARE * drawn[-1]):
+        return False
+    half = int(np.searchsorted(drawn, drawn[-1] / 2.0))
+    return bool(taken[half] < LITTLE_BEFORE * taken[-1])
 
 
 def _indices(recorded: Sequence[int | None], findings: Findings) -> list[int]:

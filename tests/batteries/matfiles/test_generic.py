@@ -79,6 +79,27 @@ class TestForms:
         assert [cycle.index for cycle in recording.cycles] == [1, 2, 3]
         assert any("numbered by their place" in line for line in recording.report.notes)
 
+    @pytest.mark.parametrize("timed", [True, False])
+    def test_charges_after_their_discharges_are_named_in_the_report(self, write_mat, tmp_path, timed):
+        load = ~CHARGING
+        order = np.append(np.flatnonzero(load), np.flatnonzero(CHARGING))
+        turned = {"voltage_V": VOLTAGE[order], "current_A": CURRENT[order]}
+        cycles = [record(1), record(2, **turned), record(3), record(4, **turned), record(5)]
+        if not timed:
+            cycles = [{name: value for name, value in r.items() if name != "time_s"} for r in cycles]
+        recording = read(write_mat(tmp_path / "x.mat", {"cycles": cycles}))
+        said = [line for line in recording.report.assumed if "the charge lies after the discharge" in line]
+        assert [line.partition(": ")[2] for line in said] == ["nos. 2, 4"]
+        assert recording.cycles[1].current_a == pytest.approx(CURRENT[order])
+
+    def test_a_pulse_before_the_charge_and_a_little_charge_at_the_end_put_none_after_its_discharge(
+        self, write_mat, tmp_path
+    ):
+        current = CURRENT.copy()
+        current[0], current[-5:] = -4.0, 0.5
+        recording = read(write_mat(tmp_path / "x.mat", {"cycles": records(current_A=current)}))
+        assert not any("lies after" in line for line in recording.report.notes)
+
     def test_without_time_and_temperature_they_are_unknown(self, write_mat, tmp_path):
         bare = [{"V": VOLTAGE, "I": CURRENT} for _ in range(2)]
         recording = read(write_mat(tmp_path / "x.mat", {"cycles": bare}))
