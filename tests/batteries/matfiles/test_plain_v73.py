@@ -70,8 +70,11 @@ def as_matlab_writes(file):
     references(cell, "b", members[4:8])
     references(file, "cells", members[2:], MATLAB_class=np.bytes_("cell"))
     text(file, "name", "B0005")
-    empty = file.create_dataset("empty", data=np.array([0, 0], dtype="u8"))
-    empty.attrs["MATLAB_class"], empty.attrs["MATLAB_empty"] = np.bytes_("double"), np.uint8(1)
+    text(file, "numbers", "B0005")
+    file["numbers"].attrs["MATLAB_class"] = np.bytes_("int8")  # but for this like the text
+    for mark, name in enumerate(["full", "empty"]):
+        empty = file.create_dataset(name, data=np.array([0, 0], dtype="u8"))
+        empty.attrs["MATLAB_class"], empty.attrs["MATLAB_empty"] = np.bytes_("double"), np.uint8(mark)
     file.create_dataset("flags", data=np.array([[1], [0]], dtype="u1")).attrs["MATLAB_class"] = np.bytes_("logical")
     file.create_dataset("complex", data=np.zeros(3, [("real", "f8"), ("imag", "f8")]))
     values = np.random.default_rng(3).normal(size=(7, 5))
