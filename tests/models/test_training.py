@@ -101,12 +101,12 @@ class TestLeakage:
             assert torch.equal(value, weights(second)[name]), name
 
     def test_the_last_stretch_of_one_battery_leaves_no_trace_in_the_model(self, synthetic, recorder):
-        # 85 % of 125 cycles is 106.25: rows from 106 on test, and the end of life is among them
+        # 85 % of 120 cycles is 102: rows from 102 on test, and the end of life is among them
         whole = synthetic(0)
-        cell = History(whole.cell, *(a[:125] for a in (whole.cycle_index, whole.features, whole.soh, whole.rul)))
-        assert 106 + 5 < np.flatnonzero(cell.rul == 0)[0] < 125
+        cell = History(whole.cell, *(a[:120] for a in (whole.cycle_index, whole.features, whole.soh, whole.rul)))
+        assert 102 + 5 < np.flatnonzero(cell.rul == 0)[0] < 120
         first = trained("bilstm", [cell], recorder(), epochs=2)
-        second = trained("bilstm", [changed(cell, start=106)], recorder(), epochs=2)
+        second = trained("bilstm", [changed(cell, start=102)], recorder(), epochs=2)
         assert second.metrics["soh_mae"] != first.metrics["soh_mae"]
         for name, value in weights(first).items():
             assert torch.equal(value, weights(second)[name]), name
