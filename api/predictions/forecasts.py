@@ -5,9 +5,10 @@ over its latest cycles (least squares), and is at the end of life after the pred
 
     soh(k) = soh - s k - (soh - end - s rul) (k / rul)^2,    s in [0, 2 (soh - end) / rul],
 
-where the bounds of s keep it from rising. Without a known fade rate it is the straight line. The band's edges are the
-same curves through the ends of the 90 % intervals: from the lower SoH to the lower RUL, from the upper to the upper;
-one that is at the end of life goes on at the mean pace of the curve itself.
+where the bounds of s keep it from rising; it stays there in the cycle in which it arrives. Without a known fade rate
+it is the straight line. The band's edges are the same curves through the ends of the 90 % intervals: from the lower SoH
+to the lower RUL, from the upper to the upper; one that is at the end of life goes on at the mean pace of the curve
+itself, over one cycle where that is longer.
 """
 
 from dataclasses import dataclass
@@ -53,9 +54,9 @@ def forecast(
     living = soh > end_of_life and rul > 0
     last = max(1, int(np.ceil(rul))) if living else 0
     ahead = np.unique(np.round(np.linspace(0, last, min(last + 1, MOST_POINTS))))
-    pace = (soh - end_of_life) / rul if living else 0.0
+    pace = (soh - end_of_life) / max(rul, 1.0) if living else 0.0
     shape = Shape(end_of_life, fade, pace)
-    centre = curve(ahead, soh, rul, shape)
+    centre = np.maximum(curve(ahead, soh, rul, shape), min(soh, end_of_life))
     edges: dict[str, Floats | None] = {"soh": centre, "lower": None, "upper": None}
     if result.get("soh_interval") is not None:
         rul_interval = result.get("rul_interval") or (rul, rul)
