@@ -87,7 +87,9 @@ class TestLearning:
     def test_the_loss_fell(self, job, api):
         metrics = api.get(f"/training-jobs/{job['id']}/metrics")
         assert metrics["epochs"] == list(range(1, 51))
-        assert min(metrics["val_loss"]) < 0.5 * metrics["val_loss"][0]
+        # The networks start from a regression, so that the first epoch is no guess either.
+        assert min(metrics["val_loss"]) < 0.9 * metrics["val_loss"][0]
+        assert metrics["train_loss"][-1] < metrics["train_loss"][0]
 
     def test_its_log_says_which_cells_were_held_out(self, job, api):
         text = " ".join(line["message"] for line in api.logs(job["id"])).lower()
