@@ -9,7 +9,6 @@ from batteries.matfiles.findings import Findings
 from batteries.matfiles.layout import Samples
 
 DATENUMS = (600_000.0, 900_000.0)  # MATLAB's day numbers of the years 1643 to 2464
-DATENUM_S = 86_400.0
 
 
 def relative(records: Sequence[Samples], findings: Findings) -> list[Samples]:
