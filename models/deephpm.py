@@ -68,10 +68,6 @@ class DeepHpm(Network):
         """`z` (B, T, 2C), `mask` (B, T) to (B, 4), see `models.heads`."""
         return self._solution(masked_mean(z, mask))
 
-    def present(self, z: Tensor, mask: Tensor) -> Tensor:
-        """What the regression takes: the mean of the known steps, (B, C)."""
-        return masked_mean(z[..., : self.columns], mask)
-
     def losses(self, z: Tensor, mask: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
         """Minimised: the balanced sum; reported: L_u + physics_weight (L_f + L_ft)."""
         if self.physics_weight == 0:

@@ -35,7 +35,3 @@ class Mlp(Network):
         steps = masked_mean(z, mask)
         out: Tensor = self.heads(self.body(steps), steps[:, : self.columns])
         return out
-
-    def present(self, z: Tensor, mask: Tensor) -> Tensor:
-        """What the regression takes: the mean of the known steps, (B, C)."""
-        return masked_mean(z[..., : self.columns], mask)
