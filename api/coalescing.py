@@ -29,7 +29,7 @@ class Coalescer(Generic[Q, A]):
         most_waiting: int = 1024,
     ) -> None:
         self._answer_all, self._largest, self._most_waiting = answer_all, largest, most_waiting
-        self._waiting: deque[tuple[Sequence[Q], asyncio.Future[list[A]]]] = deque()
+        self._waiting: deque[Waiting[Q, A]] = deque()
         self._size = 0
         self._free = lanes
         self._workers: set[asyncio.Task[None]] = set()
@@ -59,9 +59,9 @@ class Coalescer(Generic[Q, A]):
         finally:
             self._free += 1
 
-    def _take(self) -> list[tuple[Sequence[Q], asyncio.Future[list[A]]]]:
+    def _take(self) -> list[Waiting[Q, A]]:
         """The first that waits, and as many after it as fit; those whose caller has gone are left out."""
-        taken: list[tuple[Sequence[Q], asyncio.Future[list[A]]]] = []
+        taken: list[Waiting[Q, A]] = []
         size = 0
         while self._waiting and (not taken or size + len(self._waiting[0][0]) <= self._largest):
             questions, answers = self._waiting.popleft()
@@ -71,7 +71,7 @@ class Coalescer(Generic[Q, A]):
                 size += len(questions)
         return taken
 
-    async def _answer(self, taken: list[tuple[Sequence[Q], asyncio.Future[list[A]]]]) -> None:
+    async def _answer(self, taken: list[Waiting[Q, A]]) -> None:
         together = [question for questions, _ in taken for question in questions]
         try:
             answers = await self._answer_all(together)
