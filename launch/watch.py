@@ -43,9 +43,8 @@ class View:
             if "train_loss" in message:
                 self.train.append(message["train_loss"])
                 self.validation.append(message.get("val_loss"))
-        elif message["type"] == "log":
-            if message["level"] != "DEBUG" and not message["message"].startswith("Epoch "):
-                self.log.append(message["message"])
+        elif is_news(message):
+            self.log.append(message["message"])
         elif message["type"] in {"complete", "error"}:
             self.last = dict(message)
             self.state["status"] = message["status"]
@@ -131,9 +130,14 @@ def follow(client: PlatformClient, job_id: int) -> int:
     return 0 if view.succeeded else 1
 
 
+def is_news(message: Mapping[str, Any]) -> bool:
+    """Whether it is a line of the log that says more than the progress beside it."""
+    return message["type"] == "log" and message["level"] != "DEBUG" and not message["message"].startswith("Epoch ")
+
+
 def plain(message: Mapping[str, Any]) -> str | None:
     """A message as a line, where nothing can be drawn; of the epochs only some."""
-    if message["type"] == "log" and message["level"] != "DEBUG" and not message["message"].startswith("Epoch "):
+    if is_news(message):
         return f"  {message['message']}"
     if message["type"] == "progress" and "train_loss" in message:
         epoch, total = message["current_epoch"], message["total_epochs"]
