@@ -58,10 +58,17 @@ def remove_abandoned(data: Path) -> list[str]:
 def remove_orphans(data: Path, battery_ids: set[int]) -> list[str]:
     """Remove files that are named after a battery that does not exist."""
     removed = []
-    for folder in ("raw", "cycles", "batteries"):
-        for path in sorted((data / folder).glob("*")):
-            numbered = NUMBERED.fullmatch(path.name)
-            if numbered and int(numbered[1]) not in battery_ids:
-                path.unlink()
-                removed.append(f"{folder}/{path.name}")
+    for path in orphans(data, battery_ids):
+        path.unlink()
+        removed.append(str(path.relative_to(data)))
     return removed
+
+
+def orphans(data: Path, battery_ids: set[int]) -> list[Path]:
+    """Files that are named after a battery that does not exist."""
+    return [
+        path
+        for folder in ("raw", "cycles", "batteries")
+        for path in sorted((data / folder).glob("*"))
+        if (numbered := NUMBERED.fullmatch(path.name)) and int(numbered[1]) not in battery_ids
+    ]

@@ -14,7 +14,7 @@ from store.dvc_objects import DIRECTORY, MissingObject, Progress, cached, listin
 from store.dvc_repository import opened
 from store.session import reading
 from store.settings import Settings, get_settings
-from store.sweeping import NUMBERED
+from store.sweeping import orphans
 from store.tables import Battery, DataVersion
 
 THREADS = 8  # that read and hash the remote's objects
@@ -86,9 +86,9 @@ def check_workspace(settings: Settings, names: dict[int, dict[str, str]], found:
         if any(battery_problems(settings, battery_id, names)):
             with files.still(settings.var):  # it may have been changed at this moment
                 found.problems += battery_problems(settings, battery_id, names)
-    if orphans(settings):
+    if orphan_problems(settings):
         with files.still(settings.var):
-            found.problems += orphans(settings)
+            found.problems += orphan_problems(settings)
 
 
 def battery_problems(settings: Settings, battery_id: int, names: dict[int, dict[str, str]]) -> Iterator[Problem]:
@@ -120,15 +120,13 @@ def says_what_the_row_says(kind: str, path: Path, battery: Battery) -> bool:
     return True
 
 
-def orphans(settings: Settings) -> list[Problem]:
+def orphan_problems(settings: Settings) -> list[Problem]:
     """Files that are named after a battery that does not exist."""
     with reading() as session:
         known = set(session.scalars(select(Battery.id)))
     return [
-        Problem("data", f"{folder}/{path.name}", "belongs to no battery", "it goes with the next start")
-        for folder in ("raw", "cycles", "batteries")
-        for path in sorted((settings.data / folder).glob("*"))
-        if (number := NUMBERED.fullmatch(path.name)) and int(number[1]) not in known
+        Problem("data", str(path.relative_to(settings.data)), "belongs to no battery", "it goes with the next start")
+        for path in orphans(settings.data, known)
     ]
 
 
