@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from sqlalchemy import Select, exists, func, select
+from sqlalchemy import Select, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from store.tables import Battery, DataVersion, utc_now
@@ -44,6 +44,12 @@ def record(session: Session, dvc_hash: str, battery_count: int, size_bytes: int)
     version.seen_at = utc_now()
     session.flush()
     return version
+
+
+def stamp(session: Session, version: DataVersion) -> None:
+    """Every battery is in this version, as it is now."""
+    unstamped = Battery.data_version_id.is_distinct_from(version.id)
+    session.execute(update(Battery).where(unstamped).values(data_version_id=version.id))
 
 
 def current(session: Session) -> DataVersion | None:

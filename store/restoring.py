@@ -199,9 +199,7 @@ def stamp(session: Session, dvc_hash: str, wanted: Hashes) -> None:
     count = session.scalar(select(func.count()).select_from(Battery)) or 0
     size = sum(cached(get_settings(), md5).stat().st_size for md5 in wanted.values())
     version = data_versions.record(session, dvc_hash, count, size)
-    for battery in session.scalars(select(Battery)):
-        battery.data_version_id = version.id
-    session.flush()
+    data_versions.stamp(session, version)
     if session.get_bind().dialect.name == "postgresql":
         sequence = "pg_get_serial_sequence('batteries', 'id')"
         session.execute(

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 
 from store import data_versions, files
 from store.adding import Added, add_ahead, add_all, add_changes
@@ -73,8 +73,7 @@ def record(repo: "Repo", *, everything: bool) -> DataVersion:
         added = add_changes(repo, Added(before.dvc_hash, before.size_bytes), new, set(stamps))
     with transaction() as session:
         version = data_versions.record(session, added.dvc_hash, len(stamps), added.size_bytes)
-        unstamped = Battery.data_version_id.is_distinct_from(version.id)
-        session.execute(update(Battery).where(unstamped).values(data_version_id=version.id))
+        data_versions.stamp(session, version)
     return version
 
 
