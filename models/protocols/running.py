@@ -12,11 +12,10 @@ from models.metrics import Judged
 from models.observer import Epoch, Level
 from models.protocols.classical import CLASSICAL
 from models.protocols.scoring import Answers
-from models.protocols.tasks import END_OF_LIFE, Task
+from models.protocols.tasks import END_OF_LIFE, Log, Task
 from models.training import fit
 
 Floats = NDArray[np.float64]
-Log = Callable[[str], None]
 WINDOW = HYPERPARAMETERS["bilstm"]().window
 BATCHES = ((1000, 32), (10_000, 128))  # below so many training cycles, windows a batch; `LARGE` above
 LARGE = 512
