@@ -6,7 +6,7 @@ DVC takes half a second to import, so it is imported where it is needed.
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from store import files
 from store.settings import Settings
@@ -64,12 +64,11 @@ def opened(settings: Settings) -> Iterator["Repo"]:
 
 def choose_remote(repo: "Repo", url: str | None) -> None:
     """Push to and pull from the remote of the settings, from here and from the command line alike."""
-    wanted: dict[str, Any] = {"core": {"remote": SHARED}, "remote": {SHARED: {"url": url}}} if url else {}
     configured = repo.config["remote"].get(SHARED, {}).get("url")
     if (configured, repo.config["core"].get("remote")) == (url, SHARED if url else LOCAL):
         return
     with repo.config.edit("local") as config:
-        if not wanted:
+        if not url:
             config.get("core", {}).pop("remote", None)
             config.get("remote", {}).pop(SHARED, None)
             return
