@@ -53,8 +53,7 @@ def train(
         observer.log("info", f"Device: {trainer.strategy.root_device}, {torch.get_num_threads()} CPU threads")
         if resumed is not None:
             observer.log("info", "Resuming from the checkpoint of the last epoch that was saved")
-        if resumed is not None and _had_stopped(resumed, module.hyperparameters.patience):
-            _recall(module, resumed)
+        if resumed is not None and _recalled(module, resumed):
             return [Epoch(**epoch) for epoch in module.past.epochs]
         trainer.fit(module, ckpt_path=None if resumed is None else str(resumed), weights_only=True)
     return [Epoch(**epoch) for epoch in module.past.epochs]
@@ -150,15 +149,20 @@ def _resumable(folder: Path | None, fingerprint: str) -> Path | None:
     return path if checkpoint.get("fingerprint") == fingerprint else None
 
 
-def _had_stopped(path: Path, patience: int | None) -> bool:
-    """Whether the run ended early and only its registering is missing: it must not train past its stop."""
-    past = torch.load(path, map_location="cpu", weights_only=True)["past"]
-    return patience is not None and past["epochs"][-1]["epoch"] - past["best_epoch"] >= patience
+def _recalled(module: HealthModule, path: Path) -> bool:
+    """Whether the run ended early and only its registering is missing: it must not train past its stop.
 
-
-def _recall(module: HealthModule, path: Path) -> None:
-    """Remember the run's epochs and best weights."""
-    module.on_load_checkpoint(torch.load(path, map_location="cpu", weights_only=True))
+    If so, its epochs and best weights are remembered.
+    """
+    patience = module.hyperparameters.patience
+    if patience is None:
+        return False
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    past = checkpoint["past"]
+    stopped: bool = past["epochs"][-1]["epoch"] - past["best_epoch"] >= patience
+    if stopped:
+        module.on_load_checkpoint(checkpoint)
+    return stopped
 
 
 @contextmanager
