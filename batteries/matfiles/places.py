@@ -1,7 +1,7 @@
 """Where a layout's cells lie in a file, and the records of one cell."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -65,7 +65,7 @@ def records_at(cell: Record, cycles: str) -> Iterator[tuple[int | None, Record]]
         pattern = re.compile(cycles)
         named = sorted((int(match[1]), name) for name in cell if (match := pattern.fullmatch(name)))
         for number, name in named:
-            yield number, _record(cell[name])
+            yield number, record_of(cell[name])
         return
     node = cell.get(cycles)
     match node:
@@ -74,12 +74,13 @@ def records_at(cell: Record, cycles: str) -> Iterator[tuple[int | None, Record]]
         case Struct(count=count):
             yield from ((None, node.element(at)) for at in range(count))
         case Cells(items=items):
-            yield from ((None, _record(item)) for item in items)
+            yield from ((None, record_of(item)) for item in items)
         case _:
             return
 
 
-def _record(node: Node) -> Record:
+def record_of(node: Node) -> Record:
+    """The fields of a single struct; none of anything else."""
     return node.element(0) if isinstance(node, Struct) and node.count == 1 else {}
 
 
@@ -91,6 +92,11 @@ def _single(fields: Record) -> Iterator[Record]:
         yield fields
         return
     vectors = {name: node.read() for name, node in columns.items() if isinstance(node, Numbers)}
+    yield from transposed(lists, vectors)
+
+
+def transposed(lists: Mapping[str, Sequence[Node]], vectors: Mapping[str, Floats]) -> Iterator[Record]:
+    """A record a cycle out of columns that have an entry a cycle, as cell arrays or as vectors of scalars."""
     for at in range(max(len(items) for items in lists.values())):
         record = {name: items[at] for name, items in lists.items() if at < len(items)}
         yield record | {name: constant(values[at : at + 1]) for name, values in vectors.items() if at < values.size}

@@ -6,21 +6,18 @@ a cycle number for every sample. They may lie inside other structs.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
-from numpy.typing import NDArray
 
 from batteries.matfiles import matrices
+from batteries.matfiles.entries import Record
 from batteries.matfiles.names import kind_of, understand
 from batteries.matfiles.parts import SAMPLED, columns_of, parts, parts_by_name
-from batteries.matfiles.places import constant
+from batteries.matfiles.places import constant, record_of, transposed
 from batteries.matfiles.tree import Cells, Lazy, Node, Numbers, Struct, Text
-
-Floats = NDArray[np.float64]
-Record = Mapping[str, Node]
 
 SEARCH_DEPTH = 4
 MOST_PLACES = 1000
@@ -89,10 +86,10 @@ def _at(node: Node, path: str, around: Record, depth: int, visits: Iterator[int]
             for at in range(min(count, MOST_PLACES)):
                 yield from _places(node.element(at), f"{path}({at + 1})", depth + 1, visits)
         case Cells(items=items) if len(items) and (_is_record(items[0]) or _is_record(items[len(items) - 1])):
-            yield Found(path, len(items), lambda: map(_record, items), around)
+            yield Found(path, len(items), lambda: map(record_of, items), around)
         case Cells(items=items) if len(items) and isinstance(items[0], Struct):
             for at in range(min(len(items), MOST_PLACES)):
-                yield from _places(_record(items[at]), f"{path}{{{at + 1}}}", depth + 1, visits)
+                yield from _places(record_of(items[at]), f"{path}{{{at + 1}}}", depth + 1, visits)
         case _:
             return
 
@@ -141,14 +138,14 @@ def _series(node: Node) -> Sequence[Record]:
         case Struct(count=count):
             return Lazy(range(count), node.element)
         case Cells(items=items) if len(items) and isinstance(items[0], Struct):
-            return Lazy(items, _record)
+            return Lazy(items, record_of)
         case _:
             return ()
 
 
 def _by_name(fields: Record, members: Sequence[tuple[int, str]]) -> Iterator[Record]:
     for number, name in members:
-        yield {"cycle_number": constant(np.array([float(number)])), **_record(fields[name])}
+        yield {"cycle_number": constant(np.array([float(number)])), **record_of(fields[name])}
 
 
 def _columns_here(fields: Record, path: str) -> Found | None:
@@ -208,10 +205,6 @@ def _is_record(node: Node) -> bool:
     return isinstance(node, Struct) and node.count == 1 and _has_samples(node.element(0))
 
 
-def _record(node: Node) -> Record:
-    return node.element(0) if isinstance(node, Struct) and node.count == 1 else {}
-
-
 def _items(node: Node) -> Sequence[Node]:
     return node.items if isinstance(node, Cells) else ()
 
@@ -226,13 +219,11 @@ def _distinct(node: Node) -> int:
 
 
 def _transposed(fields: Record) -> Iterator[Record]:
-    """A record a cycle out of columns that have an entry a cycle, as cell arrays or as vectors of scalars."""
+    """A record a cycle out of the columns whose names are understood."""
     columns = {name: fields[name] for name in fields if understand(name)}
     lists = {name: _items(node) for name, node in columns.items() if isinstance(node, Cells)}
     vectors = {name: node.read() for name, node in columns.items() if isinstance(node, Numbers)}
-    for at in range(max(len(items) for items in lists.values())):
-        record = {name: items[at] for name, items in lists.items() if at < len(items)}
-        yield record | {name: constant(values[at : at + 1]) for name, values in vectors.items() if at < values.size}
+    yield from transposed(lists, vectors)
 
 
 def _by_cycle(fields: Record, index: str, length: int) -> Iterator[Record]:
