@@ -26,6 +26,7 @@ from measuring import (
     show,
     signed_in,
     temporary_home,
+    upload,
 )
 from websockets.sync.client import connect
 
@@ -59,15 +60,12 @@ def api() -> Iterator[tuple[str, requests.Session]]:
             yield root, signed_in(root)
 
 
-def upload(root: str, session: requests.Session, seed: int) -> int:
+def add_cell(root: str, session: requests.Session, seed: int) -> int:
     """Id of a new synthetic cell."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, f"cell{seed}.mat")
         write_mat(synthetic_cell(cycles=80, seed=seed), path)
-        with path.open("rb") as file:
-            answer = session.post(f"{root}/batteries", files={"file": file}, data={"nominal_capacity": 1.1}, timeout=60)
-    answer.raise_for_status()
-    return int(answer.json()["id"])
+        return int(upload(session, root, path, nominal_capacity=1.1)["id"])
 
 
 def first_epoch(root: str, session: requests.Session, battery_ids: list[int]) -> float:
@@ -106,7 +104,7 @@ def main() -> None:
     with api() as (root, session):
         for number in range(count):
             imports.append(importing())
-            battery_ids = [upload(root, session, seed=10 * number + seed) for seed in range(2)]
+            battery_ids = [add_cell(root, session, seed=10 * number + seed) for seed in range(2)]
             epochs.append(first_epoch(root, session, battery_ids))
     rows = [
         (f"job {number + 1}", taken, imported, taken / imported, taken / (1.5 * imported + 3))

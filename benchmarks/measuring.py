@@ -112,10 +112,10 @@ def signed_in(root: str) -> requests.Session:
     return session
 
 
-def upload(session: requests.Session, root: str, path: Path) -> dict[str, Any]:
-    """The battery that an upload makes."""
+def upload(session: requests.Session, root: str, path: Path, **form: object) -> dict[str, Any]:
+    """The battery that an upload makes, with these fields of the form beside the file."""
     with path.open("rb") as file:
-        answer = session.post(f"{root}/batteries", files={"file": file}, timeout=300)
+        answer = session.post(f"{root}/batteries", files={"file": file}, data=form, timeout=300)
     answer.raise_for_status()
     made: dict[str, Any] = answer.json()
     return made

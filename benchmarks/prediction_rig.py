@@ -22,6 +22,7 @@ from measuring import (
     seconds_until,
     signed_in,
     temporary_home,
+    upload,
 )
 
 ALGORITHM = "bilstm"
@@ -141,9 +142,7 @@ def furnished(settings: Any, processes: dict[str, psutil.Process]) -> Rig:
     caller = signed_in(root)
     path = settings.var / "cell.mat"
     write_mat(synthetic_cell(cycles=CYCLES, nominal_capacity_ah=1.1, seed=1), path)
-    with path.open("rb") as file:
-        form = {"nominal_capacity": "1.1"}
-        battery = caller.post(f"{root}/batteries", files={"file": file}, data=form, timeout=300).json()
+    battery = upload(caller, root, path, nominal_capacity=1.1)
     (life,) = histories.histories(settings.data, [battery["id"]], settings.end_of_life)
     registry = Registry(settings.mlflow, settings.var / "weights")
     models, window = {}, 0
