@@ -4,13 +4,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from batteries.matfiles.entries import Floats, Record
 from batteries.matfiles.places import constant
-from batteries.matfiles.tree import Node, Numbers
-
-Floats = NDArray[np.float64]
-Record = Mapping[str, Node]
+from batteries.matfiles.tree import Numbers
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from batteries.matfiles.entries import Record
 from batteries.matfiles.names import kind_of, says_kind, understand
-from batteries.matfiles.tree import Cells, Node, Numbers, Struct, text
-
-Record = Mapping[str, Node]
+from batteries.matfiles.tree import Cells, Numbers, Struct, text
 
 SAMPLED = ("voltage_v", "current_a")
 ORDER = {"charge": 0, None: 1, "discharge": 2}
