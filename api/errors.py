@@ -173,6 +173,11 @@ def no_such(noun: str, identifier: int) -> NotFound:
     return NotFound(f"{noun} with ID {identifier} not found")
 
 
+def not_valid(field: str, issue: str) -> ValidationFailed:
+    """``Not valid: cycle_index``, with what is wrong with it."""
+    return ValidationFailed(f"Not valid: {field}", details=[{"field": field, "issue": issue}])
+
+
 def trace_id_of(scope: Scope) -> str:
     """The id of this request, as the outermost middleware made it."""
     return str(scope["state"]["trace_id"])

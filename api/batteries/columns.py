@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from api.errors import ValidationFailed
+from api.errors import not_valid
 from store.recordings import ARRAYS
 
 # In the order in which they are answered. The contract says "capacity"; what was added later carries its unit.
@@ -52,7 +52,7 @@ def selected(fields: Sequence[str], default: Selection, allowed: Sequence[str] =
     unknown = sorted(wanted - set(allowed))
     if unknown:
         issue = f"Unknown: {', '.join(unknown)[:200]}; there are {', '.join(allowed)}"
-        raise ValidationFailed("Not valid: fields", details=[{"field": "fields", "issue": issue}])
+        raise not_valid("fields", issue)
     return Selection(
         tuple(name for name in SCALARS if name in wanted), tuple(name for name in ARRAYS if name in wanted)
     )

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from api.batteries.schemas import BatteryAnswer, BatteryChanges, UploadFields
 from api.batteries.uploads import Upload
-from api.errors import Conflict, InvalidFileFormat, ValidationFailed, no_such
+from api.errors import Conflict, InvalidFileFormat, ValidationFailed, no_such, not_valid
 from api.handlers import validation_error
 from api.pagination import Page, Paging, page_of
 from api.responses import is_key
@@ -37,7 +37,7 @@ def create(upload: Upload) -> BatteryAnswer:
     except SeveralCells as error:
         held = "several cells; choose one" if len(error.cells) > 1 else "one cell alone"
         issue = f"The file holds {held}: {numbered(error.cells)}"
-        raise ValidationFailed("Not valid: cell", details=[{"field": "cell", "issue": issue}]) from error
+        raise not_valid("cell", issue) from error
     except MatFileError as error:
         details = [{"field": "file", "issue": str(error)}]
         raise InvalidFileFormat("Unable to parse .mat file", details=details) from error
@@ -53,7 +53,7 @@ def numbered(cells: Sequence[str]) -> str:
 
 def refused(error: InvalidField) -> ValidationFailed:
     """A field that does not fit the file."""
-    return ValidationFailed(f"Not valid: {error.field}", details=[{"field": error.field, "issue": error.issue}])
+    return not_valid(error.field, error.issue)
 
 
 def change(battery_id: int, asked: BatteryChanges) -> BatteryAnswer:

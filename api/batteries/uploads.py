@@ -14,7 +14,7 @@ from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 
-from api.errors import MissingRequiredField, TooLarge, ValidationFailed
+from api.errors import MissingRequiredField, TooLarge, ValidationFailed, not_valid
 
 WRITE_BYTES = 1024 * 1024
 LONGEST_FIELD = 8 * 1024
@@ -72,7 +72,7 @@ class _Form:
             self.upload.filename = safe_filename(options[b"filename"])
         elif name == self._file_field:
             problem = "Only one file may be sent" if is_file else "Must be sent as a file"
-            raise ValidationFailed(f"Not valid: {name}", details=[{"field": name, "issue": problem}])
+            raise not_valid(name, problem)
         self._field = name if name in self._text_fields and not is_file else None
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
@@ -85,9 +85,7 @@ class _Form:
         elif self._field is not None:
             self._value += data[start:end]
             if len(self._value) > LONGEST_FIELD:
-                raise ValidationFailed(
-                    f"Not valid: {self._field}", details=[{"field": self._field, "issue": "Too long"}]
-                )
+                raise not_valid(self._field, "Too long")
 
     def on_part_end(self) -> None:
         if self._field is not None:

@@ -12,7 +12,7 @@ import orjson
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from api.errors import ServiceUnavailable, ValidationFailed, no_such
+from api.errors import ServiceUnavailable, ValidationFailed, no_such, not_valid
 from api.handlers import validation_error
 from api.models import service as models_service
 from api.predictions.forecasts import FADE_CYCLES, fade_rate
@@ -70,8 +70,7 @@ class Preparation:
     def _version(self, algorithm: str, model_id: int) -> str:
         model = self._once(("model", model_id), lambda: models_service.get(self._session, model_id))
         if model.algorithm != algorithm:
-            issue = f"Model {model.id} is a {model.algorithm} model, not {algorithm}"
-            raise ValidationFailed("Not valid: model_id", details=[{"field": "model_id", "issue": issue}])
+            raise not_valid("model_id", f"Model {model.id} is a {model.algorithm} model, not {algorithm}")
         return model.mlflow_version
 
     def _of_battery(self, request: PredictionRequest, version: str | None, window: int) -> Asked:
@@ -106,8 +105,7 @@ class Preparation:
     def _position(self, battery_id: int, cycle_index: int) -> int:
         position = predictions.position_of(self._session, battery_id, cycle_index)
         if position is None:
-            issue = f"Battery {battery_id} has no cycle {cycle_index}"
-            raise ValidationFailed("Not valid: cycle_index", details=[{"field": "cycle_index", "issue": issue}])
+            raise not_valid("cycle_index", f"Battery {battery_id} has no cycle {cycle_index}")
         return position
 
     def _fade(self, battery_id: int, position: int) -> float | None:
@@ -138,8 +136,7 @@ def check_source(request: PredictionRequest) -> None:
         issue = "Give battery_id or cycle_data, not both"
         raise ValidationFailed(issue, details=[{"field": "cycle_data", "issue": issue}])
     if request.cycle_index is not None and request.battery_id is None:
-        issue = "Names a cycle of a battery; cycle_data is one cycle by itself"
-        raise ValidationFailed("Not valid: cycle_index", details=[{"field": "cycle_index", "issue": issue}])
+        raise not_valid("cycle_index", "Names a cycle of a battery; cycle_data is one cycle by itself")
 
 
 def latest_window(data: Path, battery_id: int, length: int, position: int) -> recordings.Window:

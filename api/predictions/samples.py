@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from api.errors import ValidationFailed
+from api.errors import not_valid
 from api.predictions.schemas import CycleData
 from batteries.features import cycle_features
 from batteries.recordings import Cycle
@@ -33,7 +33,7 @@ def features_of(data: CycleData) -> NDArray[np.float32]:
             "a discharge (current positive on charge, negative on discharge, zero at rest)"
             + ("" if data.nominal_capacity else "; with nominal_capacity more could be")
         )
-        raise ValidationFailed("Not valid: cycle_data", details=[{"field": "cycle_data", "issue": issue}])
+        raise not_valid("cycle_data", issue)
     return features
 
 
@@ -43,13 +43,10 @@ def as_cycle(data: CycleData) -> Cycle:
     for name in ("current", "temperature", "time"):
         values = getattr(data, name)
         if values is not None and len(values) != samples:
-            issue = f"Has {len(values)} values, voltage has {samples}"
-            field = f"cycle_data.{name}"
-            raise ValidationFailed(f"Not valid: {field}", details=[{"field": field, "issue": issue}])
+            raise not_valid(f"cycle_data.{name}", f"Has {len(values)} values, voltage has {samples}")
     time_s = column(data.time, samples)
     if data.time is not None and (np.diff(time_s) < 0).any():
-        issue = "Time must not run backwards"
-        raise ValidationFailed("Not valid: cycle_data.time", details=[{"field": "cycle_data.time", "issue": issue}])
+        raise not_valid("cycle_data.time", "Time must not run backwards")
     return Cycle(
         index=0,
         time_s=time_s - time_s[0],
