@@ -13,11 +13,10 @@ import sys
 import threading
 import time
 
-from measuring import CHECKOUT, api_alone, environment, show, signed_in, temporary_home
+from measuring import CHECKOUT, api_alone, at, show, signed_in, temporary_home
 from websockets.sync.client import connect
 
 from store import jobs, migrations, session
-from store.settings import get_settings
 
 SECONDS_AN_EPOCH = 0.2
 TRAIN = """
@@ -83,10 +82,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=60)
     asked = parser.parse_args()
     rows = []
-    with temporary_home() as home:
-        os.environ |= {name: value for name, value in environment(home).items() if name.startswith("BATTERY_")}
+    with temporary_home() as home, at(home):
         os.environ["PYTHONPATH"] = str(CHECKOUT)
-        get_settings.cache_clear()
         migrations.upgrade()
         with api_alone(home) as (root, _, _):
             token = str(signed_in(root).headers["Authorization"])
@@ -94,7 +91,6 @@ def main() -> None:
                 delays = measure(root, token, count, clients, asked.epochs)
                 quantiles = statistics.quantiles(delays, n=20)
                 rows.append((f"{count} x {clients}", len(delays), quantiles[9], quantiles[18], max(delays)))
-        session.reset()
     show("An epoch's end to its message at the client, ms", ("jobs x clients", "messages", "p50", "p95", "most"), rows)
 
 

@@ -4,18 +4,16 @@
 """
 
 import argparse
-import os
 import statistics
 import time
 from collections.abc import Sequence
 from datetime import timedelta
 
 import requests
-from measuring import api_alone, environment, show, signed_in, temporary_home
+from measuring import api_alone, at, show, signed_in, temporary_home
 from sqlalchemy import insert
 
 from store import migrations, session
-from store.settings import get_settings
 from store.tables import Job, JobEvent, utc_now
 
 FEW = 100
@@ -77,9 +75,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=100_000)
     parser.add_argument("--calls", type=int, default=200)
     asked = parser.parse_args()
-    with temporary_home() as home:
-        os.environ |= {name: value for name, value in environment(home).items() if name.startswith("BATTERY_")}
-        get_settings.cache_clear()
+    with temporary_home() as home, at(home):
         migrations.upgrade()
         with api_alone(home) as (root, _, _):
             http, url = signed_in(root), f"{root}/training-jobs"
@@ -87,7 +83,6 @@ def main() -> None:
             few = measure(http, url, FEW, asked.calls)
             fill(asked.jobs, FEW)
             many = measure(http, url, asked.jobs, asked.calls)
-        session.reset()
     show_rows(few, many, asked.jobs)
 
 

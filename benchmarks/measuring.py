@@ -22,6 +22,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from launch import health
+from store import session as store_session
+from store.settings import get_settings
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 ACCOUNT = ("benchmark@example.com", "a long enough pass phrase")
@@ -52,6 +54,16 @@ def temporary_home() -> Iterator[Path]:
         yield home
     finally:
         shutil.rmtree(home, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def at(home: Path) -> Iterator[None]:
+    """The platform's modules of this process, and the processes that it starts, work on ``home``."""
+    os.environ |= {name: value for name, value in environment(home).items() if name.startswith("BATTERY_")}
+    get_settings.cache_clear()
+    yield
+    store_session.reset()
+    get_settings.cache_clear()
 
 
 @contextlib.contextmanager

@@ -6,35 +6,23 @@ it. First inside a process that has imported DVC already, then with the process 
 """
 
 import argparse
-import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
-from measuring import CHECKOUT, environment, show, temporary_home
+from measuring import CHECKOUT, at, environment, show, temporary_home
 
 from batteries.samples import synthetic_cell, write_mat
-from store import imports, migrations, session
+from store import imports, migrations
 from store.settings import get_settings
 from store.versions import version_everything
 
 CYCLES = 10
 FIRST_SEED = 10_000  # of the batteries that are measured
 IN_A_PROCESS = "from store.versions import version_everything; version_everything()"
-
-
-@contextmanager
-def at(home: Path) -> Iterator[None]:
-    """The platform's modules of this process work on ``home``."""
-    os.environ["BATTERY_HOME"] = str(home)
-    get_settings.cache_clear()
-    yield
-    session.reset()
-    get_settings.cache_clear()
 
 
 def add_battery(seed: int) -> None:
