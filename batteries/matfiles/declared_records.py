@@ -11,9 +11,8 @@ from batteries.matfiles.findings import Findings
 from batteries.matfiles.layout import numbered
 from batteries.matfiles.places import constant, records_at
 from batteries.matfiles.tree import Node, Numbers, Struct, scalar, text
-from batteries.matfiles.units import unit
+from batteries.matfiles.units import SYMBOLS, unit
 
-SYMBOLS = {"time_s": "s", "voltage_v": "V", "current_a": "A", "temperature_c": "°C", "resistance_ohm": "Ω"}
 SLOWEST_C_RATE, FASTEST_C_RATE = 0.02, 20.0
 
 
@@ -144,7 +143,7 @@ def _note(findings: Findings, name: str, source: Source) -> None:
     if name in findings.origins:
         return
     symbol = source.unit.symbol if source.unit else None
-    findings.origin(name, source.name, symbol, product_symbol=SYMBOLS.get(name, "Ah" if name != "cycle_index" else ""))
+    findings.origin(name, source.name, symbol, product_symbol=SYMBOLS[name])
 
 
 def current_from(values: Mapping[str, Floats], kind: str | None) -> Floats:

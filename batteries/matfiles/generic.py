@@ -24,13 +24,12 @@ from batteries.matfiles.physics import CELL_VOLTS, middle
 from batteries.matfiles.places import constant
 from batteries.matfiles.search import Found, Search, find
 from batteries.matfiles.tree import Numbers, Struct
-from batteries.matfiles.units import UNITS
+from batteries.matfiles.units import SYMBOLS
 from batteries.recordings import Cycle, Recording
 
 HALF_CYCLE_SHARE = 0.4  # of the largest charge or discharge: what turns by less is not the end of a discharge
 LONG_RECORD_SAMPLES = 200_000
 BESIDE = frozenset({"cycle_index", "capacity_ah", "discharged_ah", "charged_ah", "resistance_ohm"})
-SYMBOLS = {column: next(iter(units.values())).symbol if units else "" for column, units in UNITS.items()}
 
 
 def cells(variables: Struct) -> tuple[Cell, ...]:

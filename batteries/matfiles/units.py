@@ -56,6 +56,7 @@ UNITS: dict[str, dict[str, Unit]] = {
     "resistance_ohm": RESISTANCE,
     "cycle_index": {},
 }
+SYMBOLS = {column: next(iter(units.values())).symbol if units else "" for column, units in UNITS.items()}
 
 
 def unit(column: str, name: str) -> Unit:
