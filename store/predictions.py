@@ -7,9 +7,9 @@ from typing import Any
 from sqlalchemy import Row, Select, func, insert, select
 from sqlalchemy.orm import Session, defer
 
+from batteries.splits import OPENING
 from store.tables import Battery, CycleRow, Prediction
 
-OPENING = 10  # cycles that a record begins with by which a cell is known again: a file that has grown begins the same
 QUERIED = 500  # values in one query; databases bound them
 
 
