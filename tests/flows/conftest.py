@@ -4,6 +4,9 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -14,6 +17,10 @@ from store.descriptions import Description
 from store.session import reading, transaction
 from store.settings import Settings, get_settings
 from store.tables import Job, JobEvent
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.filters import FlowRunFilter
+    from prefect.states import State
 
 
 @pytest.fixture
@@ -93,3 +100,57 @@ def events() -> Callable[[int], list[JobEvent]]:
             return jobs.events_after(rows, job_id)
 
     return read
+
+
+class Prefect:
+    """As much of Prefect's client as flows ask that look after runs."""
+
+    def __init__(self) -> None:
+        self.runs: dict[UUID, State] = {}
+        self.started: list[dict[str, object]] = []
+
+    def add(self, state: "State") -> str:
+        run_id = uuid4()
+        self.runs[run_id] = state
+        return str(run_id)
+
+    def read_flow_run(self, run_id: UUID) -> SimpleNamespace:
+        from prefect.exceptions import ObjectNotFound
+
+        if run_id not in self.runs:
+            raise ObjectNotFound(Exception("gone"))
+        return SimpleNamespace(id=run_id, state=self.runs[run_id])
+
+    def read_flow_runs(
+        self, flow_run_filter: "FlowRunFilter", work_pool_filter: object = None
+    ) -> list[SimpleNamespace]:
+        """Runs of the states that the filter names; they are all of one job and in one pool."""
+        of_state = flow_run_filter.state and flow_run_filter.state.type and flow_run_filter.state.type.any_
+        assert of_state is None or work_pool_filter is not None
+        return [
+            SimpleNamespace(id=run_id, state=state, run_count=int(not (state.is_scheduled() or state.is_pending())))
+            for run_id, state in self.runs.items()
+            if of_state is None or state.type in of_state
+        ]
+
+    def set_flow_run_state(self, run_id: UUID, state: "State", *, force: bool) -> None:
+        assert force
+        self.runs[run_id] = state
+
+    def name(self, run_id: str) -> str:
+        return str(self.runs[UUID(run_id)].name)
+
+    def read_deployment_by_name(self, name: str) -> SimpleNamespace:
+        return SimpleNamespace(id=name)
+
+    def create_flow_run_from_deployment(self, deployment: str, **asked: object) -> SimpleNamespace:
+        from prefect.states import Pending
+
+        self.started.append({"deployment": deployment, **asked})
+        return SimpleNamespace(id=self.add(Pending()))
+
+
+@pytest.fixture
+def prefect() -> Prefect:
+    """Prefect's client, without any run."""
+    return Prefect()

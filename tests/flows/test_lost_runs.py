@@ -1,45 +1,13 @@
 from datetime import timedelta
-from types import SimpleNamespace
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
-from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelling, Completed, Pending, Running, State
 
 from flows import held_runs, lost_runs
 from store.tables import utc_now
 
-
-class Prefect:
-    """As much of Prefect's client as is asked here."""
-
-    def __init__(self) -> None:
-        self.runs: dict[UUID, State] = {}
-
-    def add(self, state: State) -> str:
-        run_id = uuid4()
-        self.runs[run_id] = state
-        return str(run_id)
-
-    def read_flow_run(self, run_id: UUID) -> SimpleNamespace:
-        if run_id not in self.runs:
-            raise ObjectNotFound(Exception("gone"))
-        return SimpleNamespace(id=run_id, state=self.runs[run_id])
-
-    def read_flow_runs(self, flow_run_filter: object, work_pool_filter: object) -> list[SimpleNamespace]:
-        return [SimpleNamespace(id=run, state=state) for run, state in self.runs.items() if state.is_pending()]
-
-    def set_flow_run_state(self, run_id: UUID, state: State, *, force: bool) -> None:
-        assert force
-        self.runs[run_id] = state
-
-    def name(self, run_id: str) -> str:
-        return self.runs[UUID(run_id)].name
-
-
-@pytest.fixture
-def prefect(home) -> Prefect:
-    return Prefect()
+pytestmark = pytest.mark.usefixtures("home")
 
 
 @pytest.fixture

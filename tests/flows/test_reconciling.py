@@ -1,9 +1,7 @@
 from datetime import timedelta
-from types import SimpleNamespace
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
-from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Completed, Crashed, Pending, Running, Scheduled, State
 
 from flows import claiming, publishing, reconciling
@@ -11,45 +9,6 @@ from models.registry import Registry
 from store import jobs
 from store.session import reading, transaction
 from store.tables import Job, utc_now
-
-
-class Prefect:
-    """As much of Prefect's client as reconciling asks; keeps the runs of one job."""
-
-    def __init__(self) -> None:
-        self.runs: dict[UUID, State] = {}
-        self.started: list[dict[str, object]] = []
-
-    def add(self, state: State) -> str:
-        run_id = uuid4()
-        self.runs[run_id] = state
-        return str(run_id)
-
-    def read_flow_run(self, run_id: UUID) -> SimpleNamespace:
-        if run_id not in self.runs:
-            raise ObjectNotFound(Exception("gone"))
-        return SimpleNamespace(id=run_id, state=self.runs[run_id])
-
-    def read_flow_runs(self, flow_run_filter: object) -> list[SimpleNamespace]:
-        assert flow_run_filter is not None
-        ran = [not (state.is_scheduled() or state.is_pending()) for state in self.runs.values()]
-        return [SimpleNamespace(run_count=int(got_to_run)) for got_to_run in ran]
-
-    def set_flow_run_state(self, run_id: UUID, state: State, *, force: bool) -> None:
-        assert force
-        self.runs[run_id] = state
-
-    def read_deployment_by_name(self, name: str) -> SimpleNamespace:
-        return SimpleNamespace(id=name)
-
-    def create_flow_run_from_deployment(self, deployment: str, **asked: object) -> SimpleNamespace:
-        self.started.append({"deployment": deployment, **asked})
-        return SimpleNamespace(id=self.add(Pending()))
-
-
-@pytest.fixture
-def prefect() -> Prefect:
-    return Prefect()
 
 
 @pytest.fixture
@@ -148,7 +107,9 @@ class TestHandOn:
             abandoned = jobs.get(rows, abandoned.id)
         asked = []
         read = prefect.read_flow_runs
-        monkeypatch.setattr(prefect, "read_flow_runs", lambda flow_run_filter: asked.append(flow_run_filter) or read(1))
+        monkeypatch.setattr(
+            prefect, "read_flow_runs", lambda flow_run_filter: asked.append(flow_run_filter) or read(flow_run_filter)
+        )
         reconciling.hand_on(prefect, abandoned)
         with reading() as rows:
             told = jobs.newest_progress(rows, abandoned.id).created_at
