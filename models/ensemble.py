@@ -64,10 +64,12 @@ class Ensemble(nn.Module):
         out = self(x, mask, cycle_index)
         beyond = self.scaler.outside(x[:, -1], cycle_index[:, -1]).clamp(max=10.0).mean(dim=1)
 
+        lines = torch.cat([heads.slope(self.scaler.columns) for heads in self.heads()])  # (2K, C): SoH, RUL, SoH, …
+        guessed = self.scaler.guessed_variance(x[:, -1], cycle_index[:, -1], lines)
+
         def sigma(mean: int, log_sigma: int) -> Tensor:
-            lines = torch.stack([heads.slope(self.scaler.columns)[mean] for heads in self.heads()])
-            guessed = self.scaler.guessed_variance(x[:, -1], cycle_index[:, -1], lines).mean(dim=1)
-            variance = out[..., mean].var(dim=0, unbiased=False) + (2 * out[..., log_sigma]).exp().mean(dim=0) + guessed
+            variance = out[..., mean].var(dim=0, unbiased=False) + (2 * out[..., log_sigma]).exp().mean(dim=0)
+            variance = variance + guessed[:, mean::2].mean(dim=1)
             doubt: Tensor = variance.sqrt() * (1 + beyond)
             return doubt
 
