@@ -8,6 +8,7 @@ from operator import gt
 from typing import NamedTuple
 
 from batteries.matfiles.hdf5_content import Content, NotPlain
+from batteries.matfiles.limits import LONGEST_CLASS
 
 EMPTY, SPACE, TYPE, OLD_FILL, FILL, LAYOUT, FILTERS, ATTRIBUTE = 0x0, 0x1, 0x3, 0x4, 0x5, 0x8, 0xB, 0xC
 OLD_MODIFIED, CONTINUATION, TABLE, MODIFIED = 0xE, 0x10, 0x11, 0x12
@@ -26,7 +27,6 @@ VALUES_OF = {DEFLATE: 1, SHUFFLE: 1, FLETCHER32: 0}
 PIPELINES = {(DEFLATE,), (SHUFFLE, DEFLATE), (DEFLATE, FLETCHER32), (SHUFFLE, DEFLATE, FLETCHER32)}
 MOST_DIMENSIONS = 32
 MOST_MESSAGES = 1000
-LONGEST_CLASS = 4096
 BEYOND_LIMITS = "more values than there may be"
 
 

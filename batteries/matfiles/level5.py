@@ -20,7 +20,7 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 
 from batteries.matfiles.errors import UnreadableFile
-from batteries.matfiles.limits import MAX_DECLARED_BYTES, MAX_DEPTH, MAX_OBJECTS
+from batteries.matfiles.limits import LONGEST_TEXT, MAX_DECLARED_BYTES, MAX_DEPTH, MAX_OBJECTS
 from batteries.matfiles.tree import Cells, Floats, Lazy, Node, Numbers, Other, Struct, Text
 
 HEADER_BYTES = 128
@@ -34,7 +34,6 @@ MX_CELL, MX_STRUCT, MX_OBJECT, MX_CHAR, MX_SPARSE = 1, 2, 3, 4, 5
 MX_NUMBERS = range(6, 16)
 OTHER_CLASSES = {MX_OBJECT: "object", MX_SPARSE: "sparse matrix", 16: "function handle", 17: "object"}
 COMPLEX_FLAG = 0x0800
-LONGEST_TEXT = 4096
 NO_END = "the MAT-file is damaged: a compressed variable has no end"
 OUTSIDE = "the MAT-file is damaged: an element lies outside its variable"
 # Words of nearly every array inside a struct or cell: its tag, flags, two dimensions, no name.

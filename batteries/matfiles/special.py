@@ -5,14 +5,13 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from batteries.matfiles.errors import UnreadableFile
-from batteries.matfiles.limits import MAX_DECLARED_BYTES
+from batteries.matfiles.limits import LONGEST_TEXT, MAX_DECLARED_BYTES
 from batteries.matfiles.tree import Cells, Node, Numbers, Other, Struct, Text
 
 HIDDEN = ("#refs#", "#subsystem#")
 NUMERIC_CLASSES = frozenset(
     {None, "double", "single", "logical"} | {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
 )
-LONGEST_TEXT = 4096
 
 
 class Budget:

@@ -17,7 +17,7 @@ import numpy as np
 from h5py import h5a, h5d, h5f, h5g, h5l, h5o, h5r, h5s, h5t
 
 from batteries.matfiles.errors import MatFileError, UnreadableFile
-from batteries.matfiles.limits import MAX_DECLARED_BYTES, MAX_DEPTH, MAX_OBJECTS
+from batteries.matfiles.limits import LONGEST_CLASS, MAX_DECLARED_BYTES, MAX_DEPTH, MAX_OBJECTS
 from batteries.matfiles.plain_v73 import plain_variables
 from batteries.matfiles.special import HIDDEN, Budget, special
 from batteries.matfiles.tree import Cells, Floats, Lazy, Node, Numbers, Other, Struct
@@ -33,7 +33,6 @@ KINDS = {
     h5t.BITFIELD: "bits",
     h5t.TIME: "times",
 }
-LONGEST_CLASS = 4096
 UNNAMED = "class without a name"
 
 
