@@ -20,7 +20,7 @@ from store.tables import Job, JobEvent
 
 if TYPE_CHECKING:
     from prefect.client.schemas.filters import FlowRunFilter
-    from prefect.states import State
+    from prefect.client.schemas.objects import State
 
 
 @pytest.fixture
