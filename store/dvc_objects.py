@@ -110,12 +110,6 @@ def push(settings: Settings, hashes: set[str], progress: Progress = silent) -> i
     return len(lacking)
 
 
-def on_remote(settings: Settings, hashes: set[str]) -> set[str]:
-    """Those of them that the remote has. Raises what the remote's client raises."""
-    with opened(settings) as repo:
-        return set(repo.cloud.get_remote_odb(command="status").oids_exist(sorted(hashes)))
-
-
 def copy(source: Any, target: Any, hashes: set[str], progress: Progress, **options: Any) -> dict[str, BaseException]:
     """Copy objects from one of DVC's object databases to another; what went wrong, by hash."""
     from fsspec.callbacks import Callback  # type: ignore[import-untyped]

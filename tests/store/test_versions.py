@@ -12,7 +12,7 @@ from sqlalchemy import select
 from store import adding, data_versions, files, histories, recordings, remotes, versions
 from store.changes import delete_battery, update_battery
 from store.descriptions import to_json
-from store.dvc_objects import MissingObject, PushFailed, cached, listing, not_cached, objects_of, on_remote
+from store.dvc_objects import MissingObject, PushFailed, cached, listing, not_cached, objects_of
 from store.dvc_repository import CONFIG, DVC_IGNORES, opened, prepare
 from store.session import reading
 from store.settings import CHECKOUT, get_settings
@@ -214,7 +214,8 @@ class TestPush:
         (home.var / "dvc-remote" / "files" / "md5" / lost[:2] / lost[2:]).unlink()
         seen = []
         remotes.push_everything(lambda done, total: seen.append((done, total)))
-        assert on_remote(home, {lost}) == {lost}
+        with opened(home) as repo:
+            assert set(repo.cloud.get_remote_odb(command="status").oids_exist([lost])) == {lost}
         assert seen[-1] == (1, 1)
 
     def test_under_way_keeps_no_training_job_waiting(self, upload, monkeypatch, version_now):
