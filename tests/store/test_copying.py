@@ -68,7 +68,7 @@ class TestCopyRows:
         assert "jobs: 2 rows" in said
         assert new_job(target, monkeypatch) == 4  # 3 was given before, and is never given again
 
-    def test_a_database_with_rows_is_left_alone(self, filled, postgres, monkeypatch):
+    def test_a_database_with_rows_is_left_alone(self, filled, postgres):
         target = postgres.new_database()
         copy_rows(filled, target, print)
         before = contents(target)

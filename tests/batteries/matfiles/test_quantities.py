@@ -79,7 +79,7 @@ class TestByCapacity:
 class TestByLength:
     """Without a capacity only the length and the steps of the clock tell; what they leave open is s, and said."""
 
-    def test_a_clock_in_minutes_of_a_record_by_the_second_is_told_by_its_steps(self, write_mat, tmp_path, formats):
+    def test_a_clock_in_minutes_of_a_record_by_the_second_is_told_by_its_steps(self, write_mat, tmp_path):
         seconds = np.arange(0.0, 36_000.0, 10.0)
         record = {
             "V": np.where(seconds < 18_000, 3.0 + seconds / 18_000, 5.0 - seconds / 18_000), "t": seconds / 60.0,
