@@ -17,6 +17,23 @@ PasswordStdin = Annotated[
 ]
 
 
+@jobs.command("list")
+def list_jobs(
+    *,
+    status: Annotated[
+        str, typer.Option("--status", help="Only jobs that are queued, running, succeeded, failed or stopped.")
+    ] = "",
+    limit: Annotated[int, typer.Option("--limit", min=1, max=100, help="So many of the newest.")] = 20,
+    url: Url = "",
+    user: User = "",
+    password_stdin: PasswordStdin = False,
+) -> None:
+    """List the newest jobs."""
+    from launch.job_list import run_list
+
+    raise typer.Exit(run_list(status, limit, url, user, password_stdin=password_stdin))
+
+
 @jobs.command("watch")
 def watch(job_id: JobId, *, url: Url = "", user: User = "", password_stdin: PasswordStdin = False) -> None:
     """Draw a job's progress and its loss curve until it is over. Ctrl-C leaves it alone.

@@ -254,6 +254,10 @@ class TestFromATerminal:
         again = stack.run("jobs", "watch", job_id)
         assert again.returncode == 0
         assert again.stdout.splitlines()[-1] == shown.stdout.splitlines()[-1]
+        newest = stack.run("jobs", "list", "--limit", "1").stdout.splitlines()
+        assert newest[1].split()[:6] == [job_id, "succeeded", "baseline", str(cell["id"]), "2/2", newest[1].split()[5]]
+        assert newest[2].startswith("and ")
+        assert f"\n{job_id} " not in stack.run("jobs", "list", "--status", "failed").stdout
 
     def test_what_the_platform_refuses_is_one_line(self, stack, cell):
         shown = stack.run("train", "-b", str(cell["id"]), "--set", "epochs=0")
@@ -261,6 +265,9 @@ class TestFromATerminal:
         assert "hyperparams.epochs" in shown.stderr
         assert len(shown.stderr.splitlines()) == 1
         assert stack.run("jobs", "watch", "987654").returncode == 1
+        unknown = stack.run("jobs", "list", "--status", "lost")
+        assert (unknown.returncode, len(unknown.stderr.splitlines())) == (1, 1)
+        assert "status" in unknown.stderr
 
 
 @pytest.fixture(scope="module")
