@@ -56,7 +56,7 @@ def left_behind(before: State, now: State) -> bool:
 def change(part: Part, before: State, now: State) -> str | None:
     """What to tell of a part between two looks."""
     if now.failed and not before.failed:
-        return f"{part.title} ended (exit status {now.exit_status}) and is started again"
+        return f"{part.title} ended and is started again"
     if now.pid and before.pid and now.pid != before.pid:
         return f"{part.title} ended and was started again (process {now.pid})"
     if before.failed and now.state == "RUNNING":

@@ -13,7 +13,7 @@ import httpx
 from launch import accounts, deployments, health, processes
 from launch.failures import EXPECTED, StartFailed, explained
 from launch.parts import Part
-from launch.supervision import State, Supervisor, log_file
+from launch.supervision import Supervisor, log_file
 from store import migrations
 from store.settings import Settings
 
@@ -74,14 +74,13 @@ def last_lines(log: Path, part: str, count: int = 8) -> list[str]:
     return [line for line in printed if not STATE_LINE.fullmatch(line)][-count:]
 
 
-def failure(settings: Settings, part: Part, state: State) -> str:
+def failure(settings: Settings, part: Part) -> str:
     """Which part ended, its last words, where the log is."""
     log = log_file(settings.var)
     deadline = time.monotonic() + LOG_WITHIN_S  # its words reach the log a moment after its end
     while not (said := last_lines(log, part.name)) and time.monotonic() < deadline:
         time.sleep(0.1)
-    status = f" (exit status {state.exit_status})" if state.exit_status else ""
-    return "\n".join([f"{part.title} ended while starting{status}; the log is {log}", *(f"  {line}" for line in said)])
+    return "\n".join([f"{part.title} ended while starting; the log is {log}", *(f"  {line}" for line in said)])
 
 
 class Start:
@@ -152,7 +151,7 @@ class Start:
             state = states[name]
             first = self.pids.get(name) or state.pid
             if state.failed or state.pid not in {0, first}:
-                raise StartFailed(failure(self.settings, part, state))
+                raise StartFailed(failure(self.settings, part))
             self.pids[name] = first
         if time.monotonic() - self.began > START_WITHIN_S:
             late = ", ".join(part.title for part in (*self.starting.values(), *self.not_started.values()))

@@ -81,7 +81,6 @@ class State:
     name: str
     state: str  # supervisor's: STARTING, RUNNING, BACKOFF, STOPPING, STOPPED, EXITED, FATAL
     pid: int  # 0: no process
-    exit_status: int
     started: float  # seconds since 1970
 
     @property
@@ -170,7 +169,7 @@ class Supervisor:
     def states(self) -> dict[str, State]:
         """Every part, by name. Raises OSError when supervisord is gone."""
         return {
-            row["name"]: State(row["name"], row["statename"], row["pid"], row["exitstatus"], row["start"])
+            row["name"]: State(row["name"], row["statename"], row["pid"], row["start"])
             for row in self.ask("getAllProcessInfo")
         }
 

@@ -21,7 +21,7 @@ time.sleep(300)
 
 
 def state(pid: int) -> State:
-    return State("part", "RUNNING" if pid else "BACKOFF", pid, 0, 0.0)
+    return State("part", "RUNNING" if pid else "BACKOFF", pid, 0.0)
 
 
 class TestLeftBehind:
