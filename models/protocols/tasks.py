@@ -132,8 +132,7 @@ def _pinn4soh(data: Path, log: Log) -> list[Task]:
         if "capacity" not in table.columns:
             log(f"Not read, without the column capacity: {path}")
             continue
-        words = {word.upper() for part in (data.name, *path.parts[:-1]) for word in re.findall(r"[A-Za-z]+", part)}
-        source = next((name for name in PINN4SOH_NOMINAL_AH if name in words), None)
+        source = _source((*reversed(path.parts[:-1]), data.name))
         prefix, _, _ = path.stem.rpartition("_battery")
         group = "MIT" if source == "MIT" else f"{source or path.parent.name} {prefix}".strip()
         groups.setdefault(group, []).append((path.stem, table, PINN4SOH_NOMINAL_AH.get(source or "")))
@@ -150,6 +149,15 @@ def _pinn4soh(data: Path, log: Log) -> list[Task]:
     if not found:
         raise NoCells(f"P2 wants CSV files of at least two cells with a column capacity in {data}")
     return found
+
+
+def _source(folders: Sequence[str]) -> str | None:
+    """Data set that the innermost folder names which names just one."""
+    for folder in folders:
+        words = {word.upper() for word in re.findall(r"[A-Za-z]+", folder)}
+        if len(named := words & PINN4SOH_NOMINAL_AH.keys()) == 1:
+            return named.pop()
+    return None
 
 
 def _pinn4soh_test(group: str, cells: Sequence[str]) -> tuple[str, ...]:

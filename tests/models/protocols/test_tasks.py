@@ -56,6 +56,14 @@ class TestP2:
         (task,) = tasks("P2", data / "XJTU data", quiet)
         assert (task.name, task.test_cells) == ("XJTU 2C", ("2C_battery-4",))
 
+    def test_the_name_of_the_archive_does_not_hide_what_the_folders_in_it_say(self, written, cells, tmp_path):
+        data = written({f"MIT data/2017/2017_battery-{n}.csv": cells["pinn4soh"](n) for n in (1, 5, 11)})
+        with tarfile.open(tmp_path / "xjtu_mit.tar", "w") as archive:
+            archive.add(data / "MIT data", "MIT data")
+        (task,) = tasks("P2", tmp_path / "xjtu_mit.tar", quiet)
+        assert (task.name, task.test_cells) == ("MIT", ("2017_battery-5",))
+        assert {history.nominal_capacity_ah for history in task.histories} == {1.1}
+
     def test_no_row_index_and_no_cleaned_label(self, written, cells):
         # leakage trap 6: test labels are those of the file, outliers and all
         table = cells["pinn4soh"](4)
