@@ -155,8 +155,8 @@ def _source(folders: Sequence[str]) -> str | None:
     """Data set that the innermost folder names which names just one."""
     for folder in folders:
         words = {word.upper() for word in re.findall(r"[A-Za-z]+", folder)}
-        if len(named := words & PINN4SOH_NOMINAL_AH.keys()) == 1:
-            return named.pop()
+        if len(named := [name for name in PINN4SOH_NOMINAL_AH if name in words]) == 1:
+            return named[0]
     return None
 
 
