@@ -268,9 +268,10 @@ def _onsets(load: Load, first: Places, last: Places) -> Places:
     The run under load in which the charge drawn passes `ONSET_SHARE` of the whole.
     """
     begins = np.flatnonzero(np.append(True, ~load.steady[:-1]))
+    charge_as = np.nan_to_num(load.charge_as, nan=0.0)
     passing = first.copy()
     for segment, (start, end) in enumerate(zip(first.tolist(), last.tolist(), strict=True)):
-        drawn = np.cumsum(np.nan_to_num(load.charge_as[start : end + 1], nan=0.0))
-        passing[segment] = min(start + int(np.searchsorted(drawn, ONSET_SHARE * drawn[-1], side="right")), end)
+        drawn = charge_as[start : end + 1].cumsum()
+        passing[segment] = min(start + int(drawn.searchsorted(ONSET_SHARE * drawn[-1], side="right")), end)
     runs = begins[np.searchsorted(begins, passing, side="right") - 1]
     return np.asarray(np.maximum(runs, first))

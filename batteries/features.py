@@ -13,7 +13,7 @@ are the integral form of incremental capacity, dQ/dV (M. Dubarry et al., Journal
 docs/features.md has every formula.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,15 +108,27 @@ CHARGING_SHARE = 0.008  # of the scale current: less is rest; a charge may taper
 
 def recording_features(cycles: Sequence[Cycle], nominal_capacity_ah: float | None) -> NDArray[np.float32]:
     """Features (N, F) of cycles in the order of `FEATURE_NAMES`, NaN where unknown. Each is that of its cycle alone."""
+    return np.concatenate(list(feature_blocks(cycles, nominal_capacity_ah)))
+
+
+def feature_blocks(cycles: Sequence[Cycle], nominal_capacity_ah: float | None) -> Iterator[NDArray[np.float32]]:
+    """The same, of some cycles (n, F) after the other, each part computed when it is asked for."""
     nominal = np.nan if nominal_capacity_ah is None else float(nominal_capacity_ah)
-    features = np.full((len(cycles), len(FEATURE_NAMES)), np.nan, dtype=np.float32)
-    with np.errstate(all="ignore"):  # what overflows or divides by nothing is unknown, below
-        for positions, segments in blocks(cycles):
-            known, alive = known_samples(segments, "voltage_v", "current_a")
-            if alive.size:
-                features[positions[alive]] = _features(known, nominal)
-    features[~np.isfinite(features)] = np.nan
-    return features
+    done = 0
+    for positions, segments in blocks(cycles):
+        features = _unknown(int(positions[-1]) + 1 - done)
+        known, alive = known_samples(segments, "voltage_v", "current_a")
+        if alive.size:
+            with np.errstate(all="ignore"):  # what overflows or divides by nothing is unknown, below
+                features[positions[alive] - done] = _features(known, nominal)
+        features[~np.isfinite(features)] = np.nan
+        done += len(features)
+        yield features
+    yield _unknown(len(cycles) - done)
+
+
+def _unknown(count: int) -> NDArray[np.float32]:
+    return np.full((count, len(FEATURE_NAMES)), np.nan, dtype=np.float32)
 
 
 def cycle_features(cycle: Cycle, nominal_capacity_ah: float | None) -> NDArray[np.float32]:

@@ -20,7 +20,7 @@ Places = NDArray[np.int64]
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 SECONDS_PER_HOUR = 3600.0
-BLOCK_SAMPLES = 1 << 16
+BLOCK_SAMPLES = 1 << 17
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from batteries.cycles import cycle_scalars, misjudged_capacity_ah
-from batteries.features import recording_features
+from batteries.features import feature_blocks
 from batteries.matfiles.errors import MatFileError, SeveralCells
 from batteries.matfiles.reader import read
 from batteries.recordings import Recording
-from store import recordings
+from store import recording_writer, recordings
 
 OPEN_FILES = 64
 
@@ -67,8 +67,8 @@ def convert(
     if nominal is None:
         nominal = scalars.nominal_capacity_ah
         source = "early cycles" if nominal else "unknown"
-    features = recording_features(recording.cycles, nominal)
-    recordings.write(target, recording, scalars, features, nominal)
+    features = feature_blocks(recording.cycles, nominal)
+    recording_writer.write(target, recording, scalars, features, nominal)
     return {
         "total_cycles": len(recording.cycles),
         "nominal_capacity": nominal,

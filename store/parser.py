@@ -42,6 +42,7 @@ ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(32 * 1024**2),
     "MALLOC_TRIM_THRESHOLD_": str(1024**3),
     "MALLOC_TOP_PAD_": str(16 * 1024**2),
+    "MALLOC_ARENA_MAX": "1",  # none of its own for the thread that writes: that takes address space and page faults
 }
 INHERITED = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
 

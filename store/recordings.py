@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from batteries.cycles import SCALARS, CycleScalars
+from batteries.cycles import SCALARS
 from batteries.features import FEATURE_NAMES, FEATURE_VERSION
 from batteries.recordings import FACTS, Cycle, Recording
 
@@ -34,11 +34,7 @@ SHOWN = ("voltage", "current", "temperature")
 SAMPLES_OF = dict(zip(ARRAYS, ("time_s", "voltage_v", "current_a", "temperature_c"), strict=True))
 FEATURE_COLUMNS = tuple(f"f_{name}" for name in FEATURE_NAMES)
 RECORDED = tuple(name for name in FACTS if name != "index")
-SAMPLES = pa.list_(pa.field("element", pa.float32(), nullable=False))  # without nulls they read in half the time
-ROWS_OF_PAGE = 20  # rows of a group: a page of cycles is one small read
-LARGEST_GROUP = 1_000_000  # samples of an array
 NUMPY_TYPES = {"int32": np.int32, "float": np.float32, "double": np.float64}
-MOST_GROUPS = 100  # the footer grows with them
 KEPT_FOOTERS = 2  # some 5 MB each of 5,000 cycles
 
 
@@ -49,53 +45,6 @@ class StaleFeatures(Exception):
 def path_of(data: Path, battery_id: int) -> Path:
     """The battery's Parquet file in a data folder."""
     return data / "cycles" / f"{battery_id}.parquet"
-
-
-def write(
-    path: Path, recording: Recording, scalars: CycleScalars, features: Floats, nominal_capacity_ah: float | None
-) -> None:
-    """Write a recording with its scalars (N,) and features (N, F) to a new Parquet file."""
-    count = len(recording.cycles)
-    columns: dict[str, pa.Array] = {"position": column(np.arange(count, dtype=np.int32))}
-    columns["cycle_index"] = column(np.array([cycle.index for cycle in recording.cycles], dtype=np.int32))
-    for name in RECORDED:
-        columns[name] = column(np.array([getattr(cycle, name) for cycle in recording.cycles], dtype=np.float64))
-    for name, known in scalars.columns().items():
-        columns[name] = column(known)
-    for name, values in zip(FEATURE_COLUMNS, np.asarray(features, dtype=np.float32).T, strict=True):
-        columns[name] = column(values)
-    lengths = np.array([len(cycle) for cycle in recording.cycles])
-    offsets = column(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
-    for name in ARRAYS:
-        samples = np.concatenate([getattr(cycle, SAMPLES_OF[name]) for cycle in recording.cycles], dtype=np.float32)
-        columns[name] = pa.ListArray.from_arrays(offsets, column(samples), type=SAMPLES)
-    metadata = {
-        "layout": recording.layout,
-        "cell": recording.cell or "",
-        "feature_version": str(FEATURE_VERSION),
-        "nominal_capacity_ah": to_text(nominal_capacity_ah),
-        "discharge_cut_off_v": to_text(recording.discharge_cut_off_v),
-    }
-    schema = pa.schema([pa.field(name, values.type, nullable=False) for name, values in columns.items()])
-    table = pa.Table.from_arrays(list(columns.values()), schema=schema)
-    plainly = {"use_dictionary": False, "write_statistics": False, "store_schema": False}
-    with pq.ParquetWriter(path, schema, compression="lz4", **plainly) as writer:
-        writer.write_table(table, row_group_size=rows_per_group(lengths))
-        writer.add_key_value_metadata(metadata)
-
-
-def rows_per_group(lengths: NDArray[np.integer]) -> int:
-    """Rows of a page, or as many as make ``MOST_GROUPS``; fewer where cycles have so many samples that a group of
-    them would be large.
-    """  # noqa: D205
-    count, mean_length = len(lengths), max(1.0, float(np.mean(lengths)))
-    wanted = max(ROWS_OF_PAGE, -(-count // MOST_GROUPS))
-    return int(max(1, min(wanted, LARGEST_GROUP // mean_length)))
-
-
-def to_text(number: float | None) -> str:
-    """A number for the schema's metadata; empty for none."""
-    return "" if number is None else repr(float(number))
 
 
 # pa.array, to_numpy and read_table would do, but import pandas: half a second, and 60 MB in the API for good.

@@ -1,6 +1,6 @@
 """Cycles out of a file's records: units and signs settled, charges put before their discharges, recorded facts kept."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ def cycles_of(entries: Sequence[Entry], nominal_ah: float | None, findings: Find
     _zeros_are_unknown(facts, findings)
     kinds = [entry.kind or _kind(record) for entry, record in zip(entries, records, strict=True)]
     if any(entry.kind for entry in entries) or _are_halves(kinds):
-        return list(_paired(entries, records, facts, kinds, findings))
+        return _paired(entries, records, facts, kinds, findings)
     indices = _indices([entry.index for entry in entries], findings)
     _charges_after_discharges(indices, records, findings)
     return [_cycle(*of_cycle) for of_cycle in zip(indices, records, facts, strict=True)]
@@ -153,13 +153,14 @@ def _are_halves(kinds: Sequence[str | None]) -> bool:
 def _paired(
     entries: Sequence[Entry], records: Sequence[Samples], facts: Sequence[Facts], kinds: Sequence[str | None],
     findings: Findings,
-) -> Iterator[Cycle]:  # fmt: skip
+) -> list[Cycle]:  # fmt: skip
     """A discharge with the charge right before it. It keeps its number, or is counted where records have none."""
     counted = all(entry.index is None for entry in entries)
     passed_over: list[int] = []
     alone: list[int] = []
     untimed: list[int] = []
     charges: list[int] = []
+    found: list[tuple[int, list[Samples], Facts]] = []
     count = 0
     rests = 0
     for at, (entry, kind) in enumerate(zip(entries, kinds, strict=True)):
@@ -175,13 +176,13 @@ def _paired(
             passed_over.append(index)
         if not charges:
             alone.append(index)
-            yield _cycle(index, records[at], facts[at])
+            found.append((index, [records[at]], facts[at]))
             continue
         offset_s, timed = _offset_s(entries[charges[-1]], records[charges[-1]], entry)
         if not timed:
             untimed.append(index)
         shifted = records[at] | {"time_s": records[at]["time_s"] + offset_s}
-        yield _cycle(index, joined([records[charges[-1]], shifted]), facts[at])
+        found.append((index, [records[charges[-1]], shifted], facts[at]))
         charges = []
     findings.remarks.append(
         "charges and discharges are records of their own: a cycle is a discharge with the charge before it"
@@ -190,6 +191,8 @@ def _paired(
     if rests:
         findings.left_out.append(f"{rests} record(s) without current left out")
     _tell(passed_over, alone, untimed, len(charges), findings)
+    samples = joined([parts for _, parts, _ in found])
+    return [_cycle(index, columns, known) for (index, _, known), columns in zip(found, samples, strict=True)]
 
 
 def _offset_s(charge: Entry, charged: Samples, discharge: Entry) -> tuple[float, bool]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from math import isfinite
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ Record = Mapping[str, Node]
 COUNTERS = ("capacity_ah", "discharged_ah", "charged_ah", "charge_ah")
 NOTHING = np.empty(0)
 LARGEST_INDEX = 2**31 - 1
+DATE_LENGTH = 6
 
 
 @dataclass(frozen=True)
@@ -134,12 +136,12 @@ def whole(values: Floats) -> int | None:
 
 def date_of(node: Node | None) -> datetime | None:
     """A moment from a MATLAB date vector [year month day hour minute second]."""
-    vector = numbers(node)
-    if vector is None or vector.size != 6 or not np.isfinite(vector).all():
+    vector = numbers(node) if isinstance(node, Numbers) and node.size == DATE_LENGTH else None
+    if vector is None or not all(map(isfinite, parts := vector.tolist())):
         return None
-    year, month, day, hour, minute = (int(part) for part in vector[:5])
+    year, month, day, hour, minute = map(int, parts[:5])
     try:
-        return datetime(year, month, day, hour, minute) + timedelta(seconds=float(vector[5]))  # noqa: DTZ001 - no zone
+        return datetime(year, month, day, hour, minute) + timedelta(seconds=parts[5])  # noqa: DTZ001 - no zone
     except (ValueError, OverflowError):
         return None
 

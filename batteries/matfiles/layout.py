@@ -1,6 +1,6 @@
 """What a layout is to the reader: how to recognise it, which cells it holds, how to read one."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,10 +33,16 @@ class Layout:
     cells: Callable[[Struct], tuple[Cell, ...]]
 
 
-def joined(parts: Iterable[Samples]) -> Samples:
-    """Records one after the other."""
-    listed = list(parts)
-    return {column: np.concatenate([part[column] for part in listed]) for column in SAMPLE_COLUMNS}
+def joined(cycles: Sequence[Sequence[Samples]]) -> list[Samples]:
+    """Of each cycle its records one after the other. All cycles lie in one array a column, where they follow too."""
+    lengths = [sum(len(record["time_s"]) for record in records) for records in cycles]
+    parts = [record for records in cycles for record in records]
+    whole = {name: np.concatenate([record[name] for record in parts] or [np.empty(0)]) for name in SAMPLE_COLUMNS}
+    ends = np.cumsum(lengths).tolist()
+    return [
+        {name: values[end - length : end] for name, values in whole.items()}
+        for end, length in zip(ends, lengths, strict=True)
+    ]
 
 
 def numbered(positions: Iterable[int], most: int = 8) -> str:

@@ -10,7 +10,7 @@ import pytest
 from batteries.cycles import SCALARS, cycle_scalars
 from batteries.features import FEATURE_NAMES
 from batteries.recordings import Cycle, Recording
-from store import recordings
+from store import recording_writer, recordings
 from store.settings import CHECKOUT
 
 COUNT = 130  # more than one row group
@@ -33,7 +33,7 @@ def data(tmp_path):
     capacity = np.where(np.arange(COUNT) % 2, np.nan, 1.0)
     features = 1000.0 * np.arange(len(FEATURE_NAMES)) + np.arange(COUNT)[:, None]
     scalars = replace(cycle_scalars(recording), capacity_ah=capacity, complete=np.arange(COUNT) % 3 > 0)
-    recordings.write(recordings.path_of(tmp_path, 5), recording, scalars, features, 1.1)
+    recording_writer.write(recordings.path_of(tmp_path, 5), recording, scalars, [features[:50], features[50:]], 1.1)
     return tmp_path
 
 
@@ -64,7 +64,7 @@ class TestCycleArrays:
         none = Cycle(1, np.empty(0), np.empty(0), np.empty(0), np.empty(0))
         features = np.zeros((1, len(FEATURE_NAMES)))
         alone = Recording((none,), "generic")
-        recordings.write(recordings.path_of(tmp_path, 1), alone, cycle_scalars(alone), features, None)
+        recording_writer.write(recordings.path_of(tmp_path, 1), alone, cycle_scalars(alone), [features], None)
         assert [len(voltage) for voltage in recordings.cycle_arrays(tmp_path, 1, [0])["voltage"]] == [0]
 
     def test_no_such_battery(self, data):
@@ -111,24 +111,6 @@ class TestFile:
         assert (back.layout, back.cell, len(back)) == ("generic", "x", COUNT)
         assert back.cycles[77] == cycle(77)
 
-    def test_a_long_life_has_a_bounded_number_of_row_groups(self, tmp_path):
-        (tmp_path / "cycles").mkdir()
-        path = recordings.path_of(tmp_path, 1)
-        one = cycle(3)
-        features = np.zeros((5001, len(FEATURE_NAMES)))
-        recording = Recording((one,) * 5001, layout="generic")
-        recordings.write(path, recording, cycle_scalars(recording), features, None)
-        metadata = pq.read_metadata(path)
-        assert metadata.num_row_groups <= recordings.MOST_GROUPS
-        assert metadata.row_group(0).num_rows == 51
-        assert len(recordings.cycle_arrays(tmp_path, 1, range(4990, 5001))["voltage"]) == 11
-
-    def test_cycles_of_very_many_samples_make_smaller_groups(self):
-        assert recordings.rows_per_group(np.full(200, 4_000)) == 20
-        assert recordings.rows_per_group(np.full(200, 100_000)) == 10
-        assert recordings.rows_per_group(np.full(3, 10**7)) == 1
-        assert recordings.rows_per_group(np.zeros(3)) == 20
-
 
 class TestScalars:
     def test_are_what_was_written(self, data):
@@ -164,7 +146,7 @@ class TestOpened:
         recordings.cycle_arrays(data, 5, [3])
         recording = Recording((cycle(7), cycle(9)), "generic")
         features = np.zeros((2, len(FEATURE_NAMES)))
-        recordings.write(data / "new.parquet", recording, cycle_scalars(recording), features, None)
+        recording_writer.write(data / "new.parquet", recording, cycle_scalars(recording), [features], None)
         (data / "new.parquet").replace(recordings.path_of(data, 5))
         assert len(recordings.cycle_arrays(data, 5, [1])["voltage"][0]) == 10
 
@@ -176,11 +158,11 @@ import sys
 from pathlib import Path
 import numpy as np
 from batteries.cycles import cycle_scalars
-from store import recordings
+from store import recording_writer, recordings
 data = Path({str(data)!r})
 recording = recordings.read_recording(recordings.path_of(data, 5))
 features = np.zeros((len(recording), len(recordings.FEATURE_COLUMNS)))
-recordings.write(data / "again.parquet", recording, cycle_scalars(recording), features, None)
+recording_writer.write(data / "again.parquet", recording, cycle_scalars(recording), [features], None)
 recordings.cycle_arrays(data, 5, [100, 3])
 recordings.latest_window(data, 5, 30)
 recordings.scalars(data / "again.parquet")
