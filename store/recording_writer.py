@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from batteries.cycles import SCALARS, CycleScalars
 from batteries.features import FEATURE_VERSION
 from batteries.recordings import Recording
-from store.recordings import ARRAYS, FEATURE_COLUMNS, RECORDED, SAMPLES_OF, column
+from store.recordings import ARRAYS, FEATURE_COLUMNS, RECORDED, SAMPLES, SAMPLES_OF, column
 
 Floats = NDArray[np.floating]
 
-SAMPLES = pa.list_(pa.field("element", pa.float32(), nullable=False))  # without nulls they read in half the time
 TYPES: dict[str, pa.DataType] = {
     **dict.fromkeys(("position", "cycle_index"), pa.int32()),
     **dict.fromkeys((*RECORDED, *SCALARS), pa.float64()),
