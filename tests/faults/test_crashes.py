@@ -15,23 +15,36 @@ OVER_WITHIN_S = 240
 TIDY_WITHIN_S = 120
 OVER = {"succeeded", "failed", "stopped"}
 PARTS = {"worker": "worker", "Prefect server": "prefect", "MLflow": "mlflow", "API": "api"}
-MOMENTS_S = 8.0  # after submission, or after its process began: all of a job's life
+MOMENTS_S = 8.0  # after its process began
+EPOCHS = 40
 
 
-def kill(stack, kind, chance, eventually):
-    """SIGKILL at a random moment; what the kind needs is waited for first."""
-    if kind == "training process":
-        process = eventually(stack.training, 120, "a training process", every=0.05)[0]
+def await_moment(stack, client, job_id, chance, eventually):
+    """Half of the moments lie in the first seconds of the job, wherever it is then, half at an epoch of its training."""
+    if chance.random() < 0.5:
+        eventually(stack.training, 120, "a training process", every=0.05)
         time.sleep(chance.uniform(0, MOMENTS_S))
-        with contextlib.suppress(psutil.NoSuchProcess):  # it may be over by now: that is a moment too
-            process.kill()
         return
-    time.sleep(chance.uniform(0, 1.5 * MOMENTS_S))
-    if kind == "whole stack":
+    epoch = chance.randrange(1, EPOCHS)
+
+    def is_there():
+        job = client.get(f"/training-jobs/{job_id}")
+        return job["current_epoch"] >= epoch or job["status"] in OVER
+
+    eventually(is_there, 180, f"epoch {epoch}", every=0.05)
+
+
+def kill(stack, kind, eventually):
+    """SIGKILL."""
+    if kind == "training process":
+        for process in stack.training():  # it may be over by now: that is a moment too
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+    elif kind == "whole stack":
         stack.kill_all()
         stack.start()
-        return
-    os.kill(eventually(lambda: stack.part(PARTS[kind]), 60, f"a process of {kind}"), signal.SIGKILL)
+    else:
+        os.kill(eventually(lambda: stack.part(PARTS[kind]), 60, f"a process of {kind}"), signal.SIGKILL)
 
 
 def check_log(messages, job):
@@ -68,9 +81,10 @@ class TestFaults:
         number, kind = fault
         chance = random.Random(f"{seed}-{number}")  # noqa: S311 - moments, no secrets
         first, second = sorted(client.told.batteries)[:2]
-        job_id = client.submit([first, second], epochs=40, batch_size=4, ensemble_size=2)
+        job_id = client.submit([first, second], epochs=EPOCHS, patience=EPOCHS, batch_size=4, ensemble_size=2)
         with client.at_work(first):
-            kill(fault_stack, kind, chance, eventually)
+            await_moment(fault_stack, client, job_id, chance, eventually)
+            kill(fault_stack, kind, eventually)
             killed, moment = time.monotonic(), time.time()
             eventually(lambda: fault_stack.works(moment), HEALTHY_WITHIN_S, f"all works after {kind}", every=0.5)
             back_s = time.monotonic() - killed
