@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from api import artifacts, handlers, prefect
@@ -58,7 +58,8 @@ EXPOSED = [  # what pages of other origins may read of an answer
     "Link",
     "X-Total-Count",
 ]
-NOUNS = (health, auth, batteries, data_versions, training_jobs, sockets, models, predictions)
+NOUNS = (health, predictions, batteries, training_jobs, models, auth, data_versions, sockets)  # tried in turn
+SHOWN = ("health", "auth", "batteries", "data versions", "training jobs", "models", "predictions")  # in the docs
 
 Client = Callable[[str, float], httpx.AsyncClient]
 
@@ -78,13 +79,12 @@ def create_app(settings: Settings, client: Client = http_client) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        openapi_tags=[{"name": name} for name in SHOWN],
         lifespan=lifespan,
     )
     app.state.running = state = new_state(settings, client)
-    versioned = APIRouter(prefix=BASE)
     for noun in NOUNS:
-        versioned.include_router(noun.router)
-    app.include_router(versioned)
+        app.include_router(noun.router, prefix=BASE)  # right here: every router in between would match all paths again
     app.include_router(page.router)
     handlers.install(app)
 

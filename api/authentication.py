@@ -21,7 +21,7 @@ from api.errors import ApiError, MethodNotAllowed, NotFound, Unauthenticated, re
 from api.limits import Limits
 from api.routes import WEBSOCKET, Route, verbs_on
 from store import users
-from store.session import Watch, selecting
+from store.session import Glance, selecting
 from store.settings import Settings
 from store.tables import utc_now
 
@@ -118,43 +118,39 @@ class Authentication:
     async def _caller(self, encoded: str | None) -> Caller:
         if not encoded:
             raise Unauthenticated("MISSING_TOKEN", "This needs an access token: Authorization: Bearer <token>")
-        state = self.known.state()
         if (known := self.known.get(encoded)) is not None:
             return known
         caller = await run_sync(_account, tokens.verified(encoded, self.key))
-        self.known.keep(encoded, caller, state)
+        self.known.keep(encoded, caller)
         return caller
 
 
 class KnownCallers:
-    """Callers that were looked up before, for as long as nothing at all was committed to the database since.
+    """Callers whose token was verified and looked up before; each time it is asked whether they are still let in.
 
-    So a token that was given up, here or by another process, is refused at once; nobody waits for a lookup that would
-    say the same again. Used by the event loop's thread alone.
+    So a token that was given up, here or by another process, is refused at once. Used by the event loop's thread alone.
     """
 
     def __init__(self) -> None:
-        self._watch = Watch()
-        self._state: object = None
+        self._glance = Glance()
         self._callers: dict[str, Caller] = {}
 
-    def state(self) -> object:
-        """What the database is like now; forgets everybody when that is new."""
-        state = self._watch.state()
-        if state != self._state or len(self._callers) >= MOST_KNOWN:
-            self._callers.clear()
-        self._state = state
-        return state
-
     def get(self, encoded: str) -> Caller | None:
-        """Who showed this token, as of ``state``."""
+        """Who showed this token; None where that has to be looked up."""
         caller = self._callers.get(encoded)
-        return caller if caller is not None and caller.token.expires_at > utc_now() else None
+        if caller is None:
+            return None
+        token = caller.token
+        if token.expires_at > utc_now() and users.is_still_bearer(self._glance, caller.id, caller.email, token.jti):
+            return caller
+        del self._callers[encoded]
+        return None
 
-    def keep(self, encoded: str, caller: Caller, state: object) -> None:
-        """Remember who showed it, unless something was committed since ``state``, before the lookup."""
-        if state == self._state:
-            self._callers[encoded] = caller
+    def keep(self, encoded: str, caller: Caller) -> None:
+        """Remember who showed it; of too many, all are forgotten."""
+        if len(self._callers) >= MOST_KNOWN:
+            self._callers.clear()
+        self._callers[encoded] = caller
 
 
 def _account(token: tokens.Token) -> Caller:

@@ -64,7 +64,7 @@ def with_bytes(session: Session, sha256: str) -> Sequence[int]:
 
 
 class Facts(NamedTuple):
-    """What reading a battery's cycles and file needs to know of it."""
+    """What reading a battery's cycles and file, and predicting, needs to know of it."""
 
     id: int
     filename: str
@@ -72,6 +72,7 @@ class Facts(NamedTuple):
     size_bytes: int
     total_cycles: int
     nominal_capacity: float | None  # Ah
+    chemistry: str | None
     updated_at: datetime
 
 

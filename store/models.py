@@ -1,8 +1,10 @@
 """Rows of registered models, and how their versions count."""
 
-from typing import Any
+from datetime import datetime
+from functools import cache
+from typing import Any, NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import Connection, Select, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from store.jobs import LIVE
@@ -85,10 +87,55 @@ def by_registered_version(session: Session, algorithm: str, mlflow_version: str)
     return session.scalar(select(Model).where(Model.algorithm == algorithm, Model.mlflow_version == mlflow_version))
 
 
-def largest_window(session: Session, algorithm: str) -> int | None:
+class Answering(NamedTuple):
+    """What a prediction says of the model that gave it."""
+
+    id: int
+    algorithm: str
+    mlflow_version: str
+    mlflow_run_id: str
+    version: str
+    data_version: str | None
+    deleted_at: datetime | None
+
+
+def answering(connection: Connection, algorithm: str, mlflow_version: str) -> Answering | None:
+    """The model that a version of the registered model ``algorithm`` is, deleted or not."""
+    found = connection.execute(_answering(), {"algorithm": algorithm, "registered": mlflow_version}).first()
+    return Answering(*found) if found else None
+
+
+def live_answering(connection: Connection, model_id: int) -> Answering | None:
+    """The model of this id, unless it was deleted."""
+    found = connection.execute(_live_answering(), {"model": model_id}).first()
+    return Answering(*found) if found else None
+
+
+def largest_window(connection: Connection, algorithm: str) -> int | None:
     """Most cycles that any live model of ``algorithm`` looks back over; None when there is no model."""
-    rows = session.scalars(select(Model.hyperparams).where(Model.algorithm == algorithm, Model.deleted_at.is_(None)))
-    return max((int(row.get("window", 1)) for row in rows), default=None)
+    largest: int | None = connection.execute(_largest_window(), {"algorithm": algorithm}).scalar()
+    return largest
+
+
+@cache  # building a query costs more than asking it
+def _answering() -> Select[Any]:
+    named = (Model.algorithm == bindparam("algorithm"), Model.mlflow_version == bindparam("registered"))
+    return select(*_columns()).where(*named)
+
+
+@cache
+def _live_answering() -> Select[Any]:
+    return select(*_columns()).where(Model.id == bindparam("model"), Model.deleted_at.is_(None))
+
+
+@cache
+def _largest_window() -> Select[Any]:
+    window = func.coalesce(Model.hyperparams["window"].as_integer(), 1)
+    return select(func.max(window)).where(Model.algorithm == bindparam("algorithm"), Model.deleted_at.is_(None))
+
+
+def _columns() -> list[Any]:
+    return [getattr(Model, name) for name in Answering._fields]
 
 
 def mark_deleted(model: Model) -> None:

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Row, Select, func, insert, select
+from sqlalchemy import Connection, Row, Select, bindparam, func, insert, select
 from sqlalchemy.orm import Session, defer
+from sqlalchemy.sql.dml import ReturningInsert
 
 from batteries.splits import OPENING
 from store.tables import Battery, CycleRow, Prediction
@@ -13,10 +15,14 @@ from store.tables import Battery, CycleRow, Prediction
 QUERIED = 500  # values in one query; databases bound them
 
 
-def record_all(session: Session, rows: Sequence[dict[str, Any]]) -> list[int]:
+def record_all(connection: Connection, rows: Sequence[dict[str, Any]]) -> list[int]:
     """Insert what was answered, to whom, from which weights; the new ids, in the order of ``rows``."""
-    statement = insert(Prediction).returning(Prediction.id, sort_by_parameter_order=True)
-    return list(session.scalars(statement, list(rows)))
+    return list(connection.execute(_insert(), list(rows)).scalars())
+
+
+@cache  # building a query costs more than asking it
+def _insert() -> ReturningInsert[tuple[int]]:
+    return insert(Prediction).returning(Prediction.id, sort_by_parameter_order=True)
 
 
 def get(session: Session, prediction_id: int) -> Prediction | None:
@@ -97,14 +103,25 @@ def truths(session: Session, battery_id: int, positions: Sequence[int]) -> dict[
     return found
 
 
-def position_of(session: Session, battery_id: int, cycle_index: int) -> int | None:
+def position_of(connection: Connection, battery_id: int, cycle_index: int) -> int | None:
     """Position of a battery's cycle that was recorded with this number, the last one of several."""
-    query = select(func.max(CycleRow.position))
-    return session.scalar(query.where(CycleRow.battery_id == battery_id, CycleRow.cycle_index == cycle_index))
+    return connection.execute(_position_of(), {"battery": battery_id, "index": cycle_index}).scalar()
 
 
-def latest_soh(session: Session, battery_id: int, position: int, count: int) -> list[tuple[int, float | None]]:
+def latest_soh(connection: Connection, battery_id: int, position: int, count: int) -> list[tuple[int, float | None]]:
     """Recorded number and SoH of at most ``count`` cycles that end at ``position``."""
+    asked = {"battery": battery_id, "after": position - count, "last": position}
+    return list(connection.execute(_latest_soh(), asked).tuples())
+
+
+@cache
+def _position_of() -> Select[tuple[int]]:
+    there = (CycleRow.battery_id == bindparam("battery"), CycleRow.cycle_index == bindparam("index"))
+    return select(func.max(CycleRow.position)).where(*there)
+
+
+@cache
+def _latest_soh() -> Select[tuple[int, float | None]]:
     query = select(CycleRow.cycle_index, CycleRow.soh).order_by(CycleRow.position)
-    within = (CycleRow.position > position - count, CycleRow.position <= position)
-    return list(session.execute(query.where(CycleRow.battery_id == battery_id, *within)).tuples())
+    within = (CycleRow.position > bindparam("after"), CycleRow.position <= bindparam("last"))
+    return query.where(CycleRow.battery_id == bindparam("battery"), *within)

@@ -7,7 +7,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ POOL_SIZE, POOL_OVERFLOW = 5, 45  # more than the threads that a web server runs
 WRITES = "writes"  # execution option of connections that will write
 
 _engines: dict[str, Engine] = {}
-_readers: dict[str, Engine] = {}
+_optioned: dict[tuple[str, ...], Engine] = {}
 _lock = threading.Lock()
 
 
@@ -44,7 +44,7 @@ def reset() -> None:
         for made in _engines.values():
             made.dispose()
         _engines.clear()
-        _readers.clear()
+        _optioned.clear()
 
 
 @contextmanager
@@ -54,48 +54,70 @@ def transaction() -> Iterator[Session]:
     On SQLite it is a writer from its first statement on (BEGIN IMMEDIATE), so nothing it read can be changed meanwhile:
     keep it short. On PostgreSQL (READ COMMITTED) rows that are read to be changed need ``with_for_update()``.
     """
-    writer = engine().execution_options(**{WRITES: True})
-    with Session(writer, expire_on_commit=False) as session, session.begin():
+    with Session(_writer(), expire_on_commit=False) as session, session.begin():
         yield session
 
 
 @contextmanager
 def reading() -> Iterator[Session]:
     """A session that sees the database and never changes it; it waits for no writer."""
-    reader = engine().execution_options(postgresql_readonly=True)
-    with Session(reader, expire_on_commit=False, autoflush=False) as session:
+    with Session(_reader(), expire_on_commit=False, autoflush=False) as session:
         yield session
 
 
 @contextmanager
-def selecting() -> Iterator[Connection]:
-    """A connection that only reads, for what every request asks: a session's bookkeeping costs more than the answer."""
-    url = get_settings().database
-    if url not in _readers:
-        _readers[url] = engine().execution_options(postgresql_readonly=True)
-    with _readers[url].connect() as connection:
+def inserting() -> Iterator[Connection]:
+    """``transaction`` as a connection, for what every prediction does: a session's bookkeeping costs more than that."""
+    with _writer().begin() as connection:
         yield connection
 
 
-class Watch:
-    """Tells whether the database may have changed, far quicker than asking it for anything. For one thread."""
+@contextmanager
+def selecting() -> Iterator[Connection]:
+    """``reading`` as a connection, for what every request asks."""
+    with _reader().connect() as connection:
+        yield connection
+
+
+def _writer() -> Engine:
+    return _with_options(**{WRITES: True})
+
+
+def _reader() -> Engine:
+    return _with_options(postgresql_readonly=True)
+
+
+def _with_options(**options: bool) -> Engine:
+    """The engine in force with these options of its connections; made once."""
+    key = get_settings().database, *options
+    if key not in _optioned:
+        _optioned[key] = engine().execution_options(**options)
+    return _optioned[key]
+
+
+class Glance:
+    """Queries that take microseconds, asked right on the thread of an event loop: no pool, no transaction, no waiting.
+
+    SQLite alone can be asked so. A database that is reached over a network is not looked at.
+    """
 
     def __init__(self) -> None:
         self._connection: sqlite3.Connection | None = None
         self._url = ""
 
-    def state(self) -> object:
-        """When it equals an earlier answer, nothing was committed in between; PostgreSQL's never does."""
+    def finds(self, query: str, values: Sequence[object]) -> bool:
+        """Whether ``query`` has a row, as of the latest commit; False too where the database cannot tell at once."""
         url = get_settings().database
         if not url.startswith("sqlite"):
-            return object()
+            return False
         if self._connection is None or url != self._url:
             self.close()
-            self._connection, self._url = sqlite3.connect(make_url(url).database or "", timeout=0), url
+            self._connection = sqlite3.connect(make_url(url).database or "", timeout=0, isolation_level=None)
+            self._url = url
         try:
-            return url, self._connection.execute("PRAGMA data_version").fetchone()[0]
-        except sqlite3.OperationalError:  # busy: ask the database itself, which may wait
-            return object()
+            return bool(self._connection.execute(query, values).fetchall())  # all: one that is left open holds a lock
+        except sqlite3.OperationalError:  # busy
+            return False
 
     def close(self) -> None:
         """Let go of the database."""

@@ -12,12 +12,15 @@ from pwdlib.hashers.argon2 import Argon2Hasher
 from sqlalchemy import Connection, Row, Select, bindparam, delete, select
 from sqlalchemy.orm import Session
 
-from store.session import wait_for_turn
+from store.session import Glance, wait_for_turn
 from store.tables import RevokedToken, User, utc_now
 
 HASHER = PasswordHash((Argon2Hasher(time_cost=2, memory_cost=19 * 1024, parallelism=1),))
 SHORTEST_PASSWORD = 8
 ACCOUNTS = 0x75736572  # advisory lock: any number, the same in every process of the platform
+STILL_THERE = """
+    SELECT 1 FROM users WHERE id = ? AND email = ? AND NOT EXISTS (SELECT 1 FROM revoked_tokens WHERE jti = ?)
+"""
 # Checked when the account is unknown, so that the answer takes as long as for a known one.
 NOBODY = "$argon2id$v=19$m=19456,t=2,p=1$0rIi4TjHJ19PLdgTsFlZYA$cLov6WL+hcaXP4ERitdC9H8MBAHHFJGF1XOeTU2+nHE"
 
@@ -79,6 +82,11 @@ def bearer(connection: Connection, email: str, jti: str) -> Row[tuple[int, str, 
     None when the token was logged out or the account is gone.
     """
     return connection.execute(_bearer(), {"address": normalised(email), "token": jti}).first()
+
+
+def is_still_bearer(glance: Glance, user_id: int, email: str, jti: str) -> bool:
+    """Whether a caller that ``bearer`` found is still let in; False too where that cannot be told at once."""
+    return glance.finds(STILL_THERE, (user_id, email, jti))
 
 
 @cache

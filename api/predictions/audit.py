@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 from sqlalchemy.orm import Session
 
 from api.errors import ApiError, NotFound, no_such
@@ -18,7 +18,8 @@ from api.predictions.schemas import PredictionAnswer, Result
 from api.responses import is_key
 from batteries.features import FEATURE_VERSION
 from store import models, predictions
-from store.session import transaction
+from store.models import Answering
+from store.session import inserting
 from store.settings import get_settings
 from store.tables import Model, Prediction, utc_now
 
@@ -41,16 +42,16 @@ def record_all(answered: Sequence[Answered], callers: Sequence[tuple[int, float]
     outcomes: list[PredictionAnswer | ApiError] = []
     rows: list[dict[str, Any]] = []
     now = utc_now()
-    with transaction() as session:
-        by_version: dict[tuple[str, str], Model | None] = {}
+    with inserting() as connection:
+        by_version: dict[tuple[str, str], Answering | None] = {}
         for one, (user_id, came) in zip(answered, callers, strict=True):
-            outcome = answer_of(session, one, by_version)
+            outcome = answer_of(connection, one, by_version)
             outcomes.append(outcome)
             if isinstance(outcome, PredictionAnswer):
                 outcome.user_id, outcome.created_at = user_id, now
                 outcome.latency_ms = round(1000 * (time.perf_counter() - came), 3)
                 rows.append(row_of(outcome, one))
-        ids = iter(predictions.record_all(session, rows) if rows else ())
+        ids = iter(predictions.record_all(connection, rows) if rows else ())
     for outcome in outcomes:
         if isinstance(outcome, PredictionAnswer):
             outcome.id = next(ids)
@@ -58,7 +59,7 @@ def record_all(answered: Sequence[Answered], callers: Sequence[tuple[int, float]
 
 
 def answer_of(
-    session: Session, one: Answered, by_version: dict[tuple[str, str], Model | None]
+    connection: Connection, one: Answered, by_version: dict[tuple[str, str], Answering | None]
 ) -> PredictionAnswer | ApiError:
     """What is told of an answer, its id and caller still to be filled in."""
     asked, answer = one.asked, one.answer
@@ -66,7 +67,7 @@ def answer_of(
         return answer
     key = (asked.question.algorithm, str(answer["model_version"]))
     if key not in by_version:
-        by_version[key] = models.by_registered_version(session, *key)
+        by_version[key] = models.answering(connection, *key)
     model = by_version[key]
     if model is None or (model.deleted_at is not None and asked.model_id is None):
         return NotFound(f"The serving {key[0]} model was deleted; name a model_id, or train another")

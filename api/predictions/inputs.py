@@ -10,11 +10,10 @@ from typing import Any, TypeVar
 import numpy as np
 import orjson
 from pydantic import ValidationError
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection
 
 from api.errors import ServiceUnavailable, ValidationFailed, no_such, not_valid
 from api.handlers import validation_error
-from api.models import service as models_service
 from api.predictions.forecasts import FADE_CYCLES, fade_rate
 from api.predictions.samples import doubts, features_of
 from api.predictions.schemas import CycleData, PredictionRequest
@@ -50,8 +49,8 @@ class Asked:
 class Preparation:
     """Looks up what several requests need, each fact once."""
 
-    def __init__(self, session: Session, data: Path) -> None:
-        self._session, self._data = session, data
+    def __init__(self, connection: Connection, data: Path) -> None:
+        self._connection, self._data = connection, data
         self._known: dict[Hashable, Any] = {}
 
     def prepare(self, request: PredictionRequest) -> Asked:
@@ -59,7 +58,7 @@ class Preparation:
         check_source(request)
         version = None if request.model_id is None else self._version(request.algorithm, request.model_id)
         window = self._once(
-            ("window", request.algorithm), lambda: models.largest_window(self._session, request.algorithm)
+            ("window", request.algorithm), lambda: models.largest_window(self._connection, request.algorithm)
         )
         if window is None:
             raise no_model(request.algorithm)
@@ -68,7 +67,9 @@ class Preparation:
         return self._of_battery(request, version, window)
 
     def _version(self, algorithm: str, model_id: int) -> str:
-        model = self._once(("model", model_id), lambda: models_service.get(self._session, model_id))
+        model = self._once(("model", model_id), lambda: models.live_answering(self._connection, model_id))
+        if model is None:
+            raise no_such("Model", model_id)
         if model.algorithm != algorithm:
             raise not_valid("model_id", f"Model {model.id} is a {model.algorithm} model, not {algorithm}")
         return model.mlflow_version
@@ -76,7 +77,7 @@ class Preparation:
     def _of_battery(self, request: PredictionRequest, version: str | None, window: int) -> Asked:
         """The cycles of a battery up to the one asked about, as their features were kept at import."""
         battery_id = request.battery_id or 0
-        battery = self._once(("battery", battery_id), lambda: batteries.get(self._session, battery_id))
+        battery = self._once(("battery", battery_id), lambda: batteries.facts(self._connection, battery_id))
         if battery is None:
             raise no_such("Battery", battery_id)
         position = battery.total_cycles - 1
@@ -103,13 +104,13 @@ class Preparation:
         )
 
     def _position(self, battery_id: int, cycle_index: int) -> int:
-        position = predictions.position_of(self._session, battery_id, cycle_index)
+        position = predictions.position_of(self._connection, battery_id, cycle_index)
         if position is None:
             raise not_valid("cycle_index", f"Battery {battery_id} has no cycle {cycle_index}")
         return position
 
     def _fade(self, battery_id: int, position: int) -> float | None:
-        rows = predictions.latest_soh(self._session, battery_id, position, FADE_CYCLES)
+        rows = predictions.latest_soh(self._connection, battery_id, position, FADE_CYCLES)
         columns = np.array(rows, dtype=np.float64).reshape(-1, 2)
         return fade_rate(columns[:, 0], columns[:, 1])
 

@@ -21,7 +21,7 @@ from api.predictions.audit import Answered, record_all
 from api.predictions.inputs import Asked, Preparation, parsed
 from api.predictions.schemas import PredictionAnswer, PredictionRequest
 from api.serving import Question, Serving, as_json, no_model, refusal
-from store.session import reading
+from store.session import selecting
 from store.settings import Settings
 
 FEW_NUMBERS = 500_000  # are written in less time than another thread needs to wake up
@@ -149,8 +149,8 @@ def key_of(question: Question, input_hash: str, serving: Mapping[str, str | ApiE
 def prepare_all(requests: Sequence[PredictionRequest | Any], data: Path) -> list[Asked | ApiError]:
     """What can be asked, in order; the error where it cannot."""
     prepared: list[Asked | ApiError] = []
-    with reading() as session:
-        preparation = Preparation(session, data)
+    with selecting() as connection:
+        preparation = Preparation(connection, data)
         for request in requests:
             try:
                 checked = request if isinstance(request, PredictionRequest) else parsed(request)

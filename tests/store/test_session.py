@@ -1,5 +1,6 @@
 import math
 import os
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -7,11 +8,11 @@ import threading
 import time
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import delete, func, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
 from store import migrations, session
-from store.session import Watch, reading, selecting, transaction
+from store.session import Glance, inserting, reading, selecting, transaction
 from store.settings import CHECKOUT
 from store.tables import Battery, Job, User, utc_now
 
@@ -167,25 +168,76 @@ class TestMakePrivateFile:
 
 
 @pytest.mark.usefixtures("database")
-class TestWatch:
-    def test_sees_every_commit_and_nothing_else(self, database):
-        watch = Watch()
-        before = watch.state()
-        if database.database_url is not None:  # PostgreSQL does not tell: the database has to be asked each time
-            assert watch.state() != before
-            return
-        with reading() as session:
-            session.scalars(select(User)).all()
-        assert watch.state() == before
+class TestGlance:
+    QUERY = "SELECT 1 FROM users WHERE email = ?"
+
+    def test_finds_what_was_committed_here_and_by_another_process(self, database):
+        glance = Glance()
+        here, there = ("a@example.com",), ("b@example.com",)
+        assert not glance.finds(self.QUERY, here)
         with transaction() as session:
             session.add(User(email="a@example.com", password_hash="x"))
-        assert (after := watch.state()) != before
         program = "from store.session import transaction; from store.tables import User\n"
         program += "with transaction() as s: s.add(User(email='b@example.com', password_hash='x'))"
         environment = os.environ | {"BATTERY_HOME": str(database.home)}
         subprocess.run([sys.executable, "-c", program], cwd=CHECKOUT, env=environment, check=True)
-        assert watch.state() != after
-        watch.close()
+        told = database.database_url is None  # PostgreSQL is not looked at
+        assert [glance.finds(self.QUERY, here), glance.finds(self.QUERY, there)] == [told, told]
+        with transaction() as session:
+            session.execute(delete(User))
+        assert not glance.finds(self.QUERY, here)
+        glance.close()
+
+    def test_waits_for_nobody_who_writes_and_sees_what_was_before(self, database):
+        glance = Glance()
+        with transaction() as session:
+            session.add(User(email="a@example.com", password_hash="x"))
+            session.flush()
+            assert not glance.finds(self.QUERY, ("a@example.com",))
+        glance.close()
+
+    def test_does_not_find_what_it_cannot_look_at(self, database):
+        glance = Glance()
+        assert not glance.finds("SELECT 1 FROM nothing", ())
+        glance.close()
+
+    def test_holds_nothing_that_keeps_the_log_from_being_emptied(self, database):
+        if database.database_url is not None:
+            pytest.skip("SQLite's log")
+        glance = Glance()
+        with transaction() as session:
+            session.add_all(User(email=f"{number}@example.com", password_hash="x") for number in range(9))
+        assert glance.finds("SELECT 1 FROM users", ())
+        with selecting() as connection:
+            busy, *_ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+        assert busy == 0
+        glance.close()
+
+
+@pytest.mark.usefixtures("database")
+class TestInserting:
+    def test_commits_at_the_end_and_keeps_nothing_when_an_exception_leaves_it(self):
+        values = {"email": "a@b.c", "password_hash": "x", "created_at": utc_now()}
+
+        def fail() -> None:
+            with inserting() as connection:
+                connection.execute(insert(User), values)
+                raise RuntimeError
+
+        with pytest.raises(RuntimeError):
+            fail()
+        with selecting() as connection:
+            assert connection.execute(select(User.email)).scalars().all() == []
+        with inserting() as connection:
+            connection.execute(insert(User), values)
+        with selecting() as connection:
+            assert connection.execute(select(User.email)).scalars().all() == ["a@b.c"]
+
+    def test_is_a_writer_from_its_beginning(self, database):
+        if database.database_url is not None:
+            pytest.skip("SQLite's lock")
+        with inserting(), pytest.raises(sqlite3.OperationalError, match="locked"):
+            sqlite3.connect(database.var / "battery.db", timeout=0).execute("BEGIN IMMEDIATE")
 
 
 @pytest.mark.usefixtures("database")
