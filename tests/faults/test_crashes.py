@@ -20,7 +20,7 @@ EPOCHS = 40
 
 
 def await_moment(stack, client, job_id, chance, eventually):
-    """Half of the moments lie in the first seconds of the job, wherever it is then, half at an epoch of its training."""
+    """Half of the moments lie in the first seconds of the job, wherever it is then, half at one of its epochs."""
     if chance.random() < 0.5:
         eventually(stack.training, 120, "a training process", every=0.05)
         time.sleep(chance.uniform(0, MOMENTS_S))
