@@ -6,6 +6,7 @@ renamed into place. Whoever is killed on the way leaves either a whole battery, 
 """
 
 import hashlib
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,22 +33,53 @@ def incoming() -> Iterator[Path]:
         yield folder
 
 
+class Early:
+    """Lets a parser begin with an upload while it arrives; ``end`` has to follow."""
+
+    _turn = threading.Lock()  # of one upload at a time: whoever sends slowly keeps its parser and that one's memory
+
+    def __init__(self) -> None:
+        self.parser: RunningParser | None = None
+        self._has_turn = False
+
+    def begin(self, arriving: Path) -> None:
+        """Begin with a file whose first bytes are there, unless it is another upload's turn."""
+        self._has_turn = self._turn.acquire(blocking=False)
+        if self._has_turn:
+            self.parser = RunningParser(get_settings(), arriving)
+
+    def end(self) -> None:
+        """End the parser if it is still at work."""
+        try:
+            if self.parser is not None:
+                self.parser.stop()
+        finally:
+            if self._has_turn:
+                self._turn.release()
+
+
 def import_upload(
     uploaded: Path,
     filename: str,
     description: Description | None = None,
     *,
     cell: int | None = None,
+    parser: RunningParser | None = None,
 ) -> Battery:
     """Make a battery of an uploaded file, which is moved away when that succeeds; it must lie in ``incoming()``.
 
+    ``parser`` has begun with it while it arrived, if any has (``Early``).
     Raises UnreadableFile, NoCycles or SeveralCells (``batteries.matfiles.errors``), and InvalidField for a nominal
     capacity that is far off all capacities in the file. Nothing is left behind then.
     """
     settings, said = get_settings(), description or Description()
     with incoming() as folder:
         parquet = folder / "cycles.parquet"
-        with RunningParser(settings, uploaded, parquet, nominal_capacity=said.nominal_capacity, cell=cell) as parser:
+        if parser is None:
+            parser = RunningParser(settings, uploaded, parquet, nominal_capacity=said.nominal_capacity, cell=cell)
+        else:
+            parser.want(parquet, nominal_capacity=said.nominal_capacity, cell=cell)
+        with parser:
             facts = facts_of(uploaded)  # meanwhile
             parsed = parser.result()
         check_nominal_fits(said.nominal_capacity, parsed.misjudged_capacity)

@@ -4,25 +4,52 @@ It limits itself before it looks at a byte of the file, writes the Parquet file 
 what the rows need, or with what is wrong with the file.
 """
 
+import json
 import resource
+import select
+import socket
 from pathlib import Path
 from typing import Any
 
 from batteries.cycles import cycle_scalars, misjudged_capacity_ah
 from batteries.features import feature_blocks
+from batteries.matfiles.arriving import Arriving
 from batteries.matfiles.errors import MatFileError, SeveralCells
-from batteries.matfiles.reader import read
+from batteries.matfiles.reader import opened, recording_of
 from batteries.recordings import Recording
 from store import recording_writer, recordings
 
 OPEN_FILES = 64
 
+Order = dict[str, Any]
 
-def perform(order: dict[str, Any]) -> dict[str, Any]:
+
+class Wanted:
+    """What is wanted of a file: said in the order, or over its socket when all of an upload has arrived."""
+
+    def __init__(self, order: Order, connection: socket.socket) -> None:
+        self._said: Order | None = order.get("wanted")
+        self._connection = connection
+
+    def is_said(self, within_s: float | None) -> bool:
+        """Whether it is known, after waiting so long for it."""
+        if self._said is None and select.select([self._connection], [], [], within_s)[0]:
+            with self._connection.makefile("rb") as lines:
+                self._said = json.loads(lines.readline())
+        return self._said is not None
+
+    def get(self) -> Order:
+        """It, when it has been said."""
+        self.is_said(None)
+        assert self._said is not None  # noqa: S101 - waited for
+        return self._said
+
+
+def perform(order: Order, connection: socket.socket) -> dict[str, Any]:
     """Do one order; what is wrong with the file is the answer's ``error``."""
     limit(order["memory_bytes"], order["cpu_s"], order["file_bytes"])
     try:
-        return parse(order)
+        return parse(order, Wanted(order, connection))
     except MatFileError as error:
         answer: dict[str, Any] = {"error": type(error).__name__, "message": str(error)}
         if isinstance(error, SeveralCells):
@@ -44,21 +71,26 @@ def limit(memory_bytes: int, cpu_s: int, file_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
 
 
-def parse(order: dict[str, Any]) -> dict[str, Any]:
+def parse(order: Order, wanted: Wanted) -> dict[str, Any]:
     """Write the Parquet file; returns what the rows need."""
     source = Path(order["source"])
-    recording = recordings.read_recording(source) if order["kind"] == "parquet" else read(source, order["cell"])
-    return convert(recording, Path(order["target"]), order["nominal_capacity"], order["layout_nominal_capacity"])
+    return convert(recordings.read_recording(source) if order["kind"] == "parquet" else read(source, wanted), wanted)
 
 
-def convert(
-    recording: Recording, target: Path, given_nominal: float | None, layout_nominal: float | None
-) -> dict[str, Any]:
-    """Scalars and features of a recording, written to ``target``.
+def read(source: Path, wanted: Wanted) -> Recording:
+    """The recording of a MAT-file that may still be arriving."""
+    with opened(Arriving(source, wanted.is_said)) as variables:
+        return recording_of(variables, wanted.get()["cell"])
+
+
+def convert(recording: Recording, wanted: Wanted) -> dict[str, Any]:
+    """Scalars and features of a recording, written to the target.
 
     The nominal capacity is the given one, else the layout's, else the best early capacity.
     """
-    layout_nominal = recording.nominal_capacity_ah or layout_nominal
+    asked = wanted.get()
+    given_nominal = asked["nominal_capacity"]
+    layout_nominal = recording.nominal_capacity_ah or asked["layout_nominal_capacity"]
     nominal, source = given_nominal or layout_nominal, "given" if given_nominal else "layout"
     scalars = cycle_scalars(recording, nominal)
     misjudged = (
@@ -68,7 +100,7 @@ def convert(
         nominal = scalars.nominal_capacity_ah
         source = "early cycles" if nominal else "unknown"
     features = feature_blocks(recording.cycles, nominal)
-    recording_writer.write(target, recording, scalars, features, nominal)
+    recording_writer.write(Path(asked["target"]), recording, scalars, features, nominal)
     return {
         "total_cycles": len(recording.cycles),
         "nominal_capacity": nominal,

@@ -4,6 +4,7 @@ They are forked from a template (``store.parser_template``) that has imported ev
 as forking. There is one for this process, started when it is first needed, and again when it has died.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -114,13 +115,16 @@ def get_ready() -> Template:
 
 
 class RunningParser:
-    """A parser at work. ``result`` waits for it; leaving the context kills whatever is left of it."""
+    """A parser at work. ``result`` waits for it; leaving the context kills whatever is left of it.
+
+    Without a ``target`` the file may still be arriving, and ``want`` says when it has come and what is wanted of it.
+    """
 
     def __init__(
         self,
         settings: Settings,
         source: Path,
-        target: Path,
+        target: Path | None = None,
         *,
         nominal_capacity: float | None = None,
         layout_nominal_capacity: float | None = None,
@@ -128,30 +132,33 @@ class RunningParser:
         kind: str = "mat",
     ) -> None:
         self._cpu_s = settings.parser_cpu_s
-        order = {
+        self._order: dict[str, Any] = {
             "kind": kind,
             "source": str(source),
-            "target": str(target),
-            "cell": cell,
-            "nominal_capacity": nominal_capacity,
-            "layout_nominal_capacity": layout_nominal_capacity,
             "memory_bytes": settings.parser_memory_bytes,
             "cpu_s": settings.parser_cpu_s,
             "file_bytes": LARGEST_OUTPUT,
         }
-        self._order = json.dumps(order).encode()
+        if target is not None:
+            self._order["wanted"] = wanted(target, nominal_capacity, layout_nominal_capacity, cell)
         self._connection = self._begin()
+
+    def want(self, target: Path, *, nominal_capacity: float | None = None, cell: int | None = None) -> None:
+        """Say that the file has arrived, and what is wanted of it."""
+        self._order["wanted"] = wanted(target, nominal_capacity, None, cell)
+        with contextlib.suppress(OSError):  # it has ended already; ``result`` says why
+            self._connection.sendall(json.dumps(self._order["wanted"]).encode() + b"\n")
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._kill()
+        self.stop()
 
     def _begin(self) -> socket.socket:
         self._template = get_ready()
         try:
-            return self._template.give(self._order)
+            return self._template.give(json.dumps(self._order).encode())
         except OSError:  # it was killed a moment ago
             return self._begin_again()
 
@@ -159,7 +166,7 @@ class RunningParser:
         self._template.stop()
         self._template = get_ready()
         try:
-            return self._template.give(self._order)
+            return self._template.give(json.dumps(self._order).encode())
         except OSError as error:
             raise RuntimeError(NO_TEMPLATE) from error
 
@@ -188,7 +195,7 @@ class RunningParser:
                 self._connection.settimeout(max(left, 1e-3))
                 received = self._connection.recv(READ_BYTES)
             except TimeoutError:
-                self._kill()
+                self.stop()
                 seconds = self._cpu_s * WALL_CLOCK_FACTOR
                 raise UnreadableFile(f"Reading the file takes longer than {seconds} s") from None
             except ConnectionResetError:
@@ -208,7 +215,7 @@ class RunningParser:
         log.error("The parser of an upload ended with status %s", status)
         return UnreadableFile(DAMAGED)
 
-    def _kill(self) -> None:
+    def stop(self) -> None:
         """Give the order up and wait until the parser is gone, so that it writes no more."""
         with self._connection as connection:
             if connection.fileno() < 0:
@@ -220,6 +227,18 @@ class RunningParser:
                     pass
             except OSError:  # the template is gone, and its parsers with it
                 return
+
+
+def wanted(
+    target: Path, nominal_capacity: float | None, layout_nominal_capacity: float | None, cell: int | None
+) -> dict[str, Any]:
+    """What is wanted of a file, as parsers are told."""
+    return {
+        "target": str(target),
+        "nominal_capacity": nominal_capacity,
+        "layout_nominal_capacity": layout_nominal_capacity,
+        "cell": cell,
+    }
 
 
 def refusal(answer: dict[str, Any]) -> MatFileError:

@@ -1,9 +1,9 @@
 """The process that parsers are forked from: ``python -m store.parser_template FD``, started by ``store.parser``.
 
 It imports all that a parser needs, once, and then only forks: it never looks at a file, so no upload can change what
-the next one is read with. Every order comes over the socket FD, with a socket of its own over which the parser answers
-and the template then says how the parser ended. Whoever gave an order gives it up by shutting down that socket.
-Sockets end with their owner, so a template whose owner was killed ends too, and its parsers with it.
+the next one is read with. Every order comes over the socket FD, with a socket of its own over which the parser hears
+more and answers, and the template then says how the parser ended. Whoever gave an order gives it up by shutting down
+that socket. Sockets end with their owner, so a template whose owner was killed ends too, and its parsers with it.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ PR_SET_PDEATHSIG = 1  # Linux: this process is killed when the one that forked i
 LARGEST_ORDER = 64 * 1024
 
 Order = dict[str, Any]
-Work = Callable[[Order], dict[str, Any]]
+Work = Callable[[Order, socket.socket], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def be_a_parser(template: int, order: Order, connection: socket.socket, work: Wo
         lead_group(os.getpid())
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() == template:
-            connection.sendall(json.dumps(work(order)).encode())
+            connection.sendall(json.dumps(work(order, connection)).encode())
             status = 0
     except BaseException:  # noqa: BLE001 - there is nobody to raise it to
         traceback.print_exc()

@@ -55,15 +55,17 @@ async def create_battery(request: Request, state: Annotated[State, Depends(state
     afterwards.
     """
     with imports.incoming() as folder:
-        upload = await uploads.receive(
-            request.stream(),
-            request.headers.get("content-type", ""),
-            folder,
-            file_field="file",
-            largest=state.settings.max_upload_bytes,
-            text_fields=frozenset(UploadFields.model_fields),
-        )
-        battery = await run_sync(service.create, upload, limiter=state.parsing)
+        async with uploads.parsing() as early:
+            upload = await uploads.receive(
+                request.stream(),
+                request.headers.get("content-type", ""),
+                folder,
+                file_field="file",
+                largest=state.settings.max_upload_bytes,
+                text_fields=frozenset(UploadFields.model_fields),
+                begun=early.begin,
+            )
+            battery = await run_sync(service.create, upload, early.parser, limiter=state.parsing)
     state.outbox.nudge()
     return battery
 

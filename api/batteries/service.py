@@ -14,6 +14,7 @@ from api.responses import is_key
 from batteries.matfiles.errors import MatFileError, SeveralCells
 from store import batteries, changes, imports, jobs
 from store.descriptions import Description, InvalidField
+from store.parser import RunningParser
 from store.session import reading
 from store.tables import Battery
 
@@ -27,13 +28,16 @@ def fields_of(upload: Upload) -> UploadFields:
         raise validation_error(error.errors()) from error
 
 
-def create(upload: Upload) -> BatteryAnswer:
-    """Import a received file. Raises InvalidFileFormat, and ValidationFailed for a field that does not fit the file."""
+def create(upload: Upload, parser: RunningParser | None = None) -> BatteryAnswer:
+    """Import a received file, with the parser that has begun with it, if any.
+
+    Raises InvalidFileFormat, and ValidationFailed for a field that does not fit the file.
+    """
     fields = fields_of(upload)
     filename = upload.filename or upload.path.name
     try:
         description = Description(fields.nominal_capacity, fields.manufacturer, fields.chemistry)
-        battery = imports.import_upload(upload.path, filename, description, cell=fields.cell)
+        battery = imports.import_upload(upload.path, filename, description, cell=fields.cell, parser=parser)
     except SeveralCells as error:
         held = "several cells; choose one" if len(error.cells) > 1 else "one cell alone"
         issue = f"The file holds {held}: {numbered(error.cells)}"

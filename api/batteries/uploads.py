@@ -4,17 +4,20 @@ The framework's own form parser writes a body twice and only then lets anyone lo
 byte too many.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 from typing import IO
 
+from anyio import CancelScope
 from anyio.to_thread import run_sync
 from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 
 from api.errors import MissingRequiredField, TooLarge, ValidationFailed, not_valid
+from store.imports import Early
 
 WRITE_BYTES = 1024 * 1024
 LONGEST_FIELD = 8 * 1024
@@ -107,8 +110,11 @@ async def receive(
     file_field: str,
     text_fields: frozenset[str],
     largest: int,
+    begun: Callable[[Path], None],
 ) -> Upload:
     """Stream a form into a new file in ``folder``, which the caller removes. Fields that are not named are dropped.
+
+    ``begun`` is called, in a thread, when the first of a file is there that does not come at once.
 
     Raises TooLarge past ``largest`` bytes of file, ValidationFailed for what is no form, MissingRequiredField without
     a file.
@@ -130,24 +136,47 @@ async def receive(
         },
     )
     with form.upload.path.open("xb") as file:
-        await _fill(stream, parser, form, file)
+        await _fill(stream, parser, form, file, begun)
     if form.upload.filename is None:
         raise MissingRequiredField(f"Missing: {file_field}", details=[{"field": file_field, "issue": "Field required"}])
     return form.upload
 
 
-async def _fill(stream: AsyncIterator[bytes], parser: MultipartParser, form: _Form, file: IO[bytes]) -> None:
+@asynccontextmanager
+async def parsing() -> AsyncIterator[Early]:
+    """What begins to parse an upload while it arrives. Nothing is left of it at the end."""
+    early = Early()
+    try:
+        yield early
+    finally:
+        with CancelScope(shield=True):
+            await run_sync(early.end)
+
+
+async def _fill(
+    stream: AsyncIterator[bytes],
+    parser: MultipartParser,
+    form: _Form,
+    file: IO[bytes],
+    begun: Callable[[Path], None],
+) -> None:
     def write() -> None:  # in a thread, while the event loop waits for it
         for piece in form.pending:
             file.write(piece)
         form.pending.clear()
         form.pending_bytes = 0
 
+    def begin() -> None:
+        write()
+        begun(form.upload.path)
+
     try:
+        write_some = begin
         async for chunk in stream:
             parser.write(chunk)
             if form.pending_bytes >= WRITE_BYTES:
-                await run_sync(write)
+                await run_sync(write_some)
+                write_some = write
         parser.finalize()
     except FormParserError as error:
         issue = "Not a readable multipart form"

@@ -8,33 +8,25 @@ the tag itself. An array is an element of elements: flags, dimensions, name, the
 """
 
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from math import prod
-from pathlib import Path
-from typing import IO
 
 import numpy as np
-from isal import isal_zlib
 from numpy.typing import NDArray
 
+from batteries.matfiles.arriving import Arriving
 from batteries.matfiles.errors import UnreadableFile
-from batteries.matfiles.limits import LONGEST_TEXT, MAX_DECLARED_BYTES, MAX_DEPTH, MAX_OBJECTS
+from batteries.matfiles.level5_variables import HEADER_BYTES, TAG_BYTES, contents
+from batteries.matfiles.limits import LONGEST_TEXT, MAX_DEPTH, MAX_OBJECTS
 from batteries.matfiles.tree import Cells, Floats, Lazy, Node, Numbers, Other, Struct, Text
 
-HEADER_BYTES = 128
-TAG_BYTES = 8
-PIECE_BYTES = 256 * 1024  # of compressed data at a time: the file is never in memory as a whole
-PEEK_BYTES = 1024  # of a compressed variable, for the tag inside
-MI_MATRIX, MI_COMPRESSED = 14, 15
+MI_MATRIX = 14
 NUMBER_TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8", 16: "u1"}
 CODINGS = {16: "utf-8", 17: "utf-16", 18: "utf-32"}
 MX_CELL, MX_STRUCT, MX_OBJECT, MX_CHAR, MX_SPARSE = 1, 2, 3, 4, 5
 MX_NUMBERS = range(6, 16)
 OTHER_CLASSES = {MX_OBJECT: "object", MX_SPARSE: "sparse matrix", 16: "function handle", 17: "object"}
 COMPLEX_FLAG = 0x0800
-NO_END = "the MAT-file is damaged: a compressed variable has no end"
 OUTSIDE = "the MAT-file is damaged: an element lies outside its variable"
 # Words of nearly every array inside a struct or cell: its tag, flags, two dimensions, no name.
 USUAL_START = (MI_MATRIX, 6, 8, 5, 8, 1, 0)
@@ -43,99 +35,22 @@ USUAL_BYTES = 48
 Element = tuple[int, int, int, int]  # kind, where its data starts, its length, where the next element begins
 
 
-def read_level5(path: Path) -> Struct:
+def read_level5(file: Arriving) -> Struct:
     """The variables of a file as the fields of one struct. Arrays are decoded when they are asked for.
 
     Raises:
         UnreadableFile: damaged, or larger inflated than the limits allow; what is asked for later may raise it too.
     """
     variables: dict[str, Node] = {}
-    with path.open("rb") as file:
-        order = "<" if file.read(HEADER_BYTES)[126:] == b"IM" else ">"
-        for content in _contents(file, path.stat().st_size, order):
-            variable = _Variable(content, order)
-            kind, start, length, _ = variable.element(0)
-            if kind == MI_MATRIX and length:
-                name = variable.name(start)
-                if name:
-                    variables[name] = variable.node(0, 1)
+    order = "<" if file.read(0, HEADER_BYTES)[126:] == b"IM" else ">"
+    for content in contents(file, order):
+        variable = _Variable(content, order)
+        kind, start, length, _ = variable.element(0)
+        if kind == MI_MATRIX and length:
+            name = variable.name(start)
+            if name:
+                variables[name] = variable.node(0, 1)
     return Struct(1, {name: (variables[name],) for name in sorted(variables)})
-
-
-def _contents(file: IO[bytes], size: int, order: str) -> Iterator[bytes | memoryview]:
-    """The one array of each variable with its tag, inflated. What all of them declare is summed before."""
-    places = _places(file, size, order)
-    declared = sum(place[2] for place in places)
-    if declared > MAX_DECLARED_BYTES:
-        limit = MAX_DECLARED_BYTES / 1e6
-        raise UnreadableFile(f"the file declares {declared / 1e6:.0f} MB of arrays; at most {limit:.0f} MB are read")
-    for kind, at, inflated, length in places:
-        file.seek(at)
-        if kind == MI_COMPRESSED:
-            file.seek(at + TAG_BYTES)
-            yield _inflate(file, length, inflated)
-        else:
-            yield file.read(inflated)
-
-
-def _places(file: IO[bytes], size: int, order: str) -> list[tuple[int, int, int, int]]:
-    """Of each variable its kind, where its tag lies, how many bytes it declares, and how many it has in the file."""
-    places: list[tuple[int, int, int, int]] = []
-    at = HEADER_BYTES
-    while at + TAG_BYTES <= size:
-        file.seek(at)
-        head = file.read(PEEK_BYTES)
-        kind, length = struct.unpack_from(f"{order}II", head)
-        if at + TAG_BYTES + length > size:
-            raise UnreadableFile("the MAT-file is damaged: it ends inside a variable")
-        declared = length
-        if kind == MI_COMPRESSED:
-            with _said_of_the_file():
-                tag = isal_zlib.decompressobj().decompress(head[TAG_BYTES : TAG_BYTES + length], TAG_BYTES)
-            if len(tag) < TAG_BYTES:
-                raise UnreadableFile(NO_END)
-            declared = struct.unpack(f"{order}II", tag)[1]
-        places.append((kind, at, TAG_BYTES + declared, length))
-        at += TAG_BYTES + length
-    if at != size:
-        raise UnreadableFile("the MAT-file is damaged: it ends inside a tag")
-    return places
-
-
-def _inflate(file: IO[bytes], length: int, declared: int) -> memoryview:
-    """The variable of `declared` bytes whose compressed `length` bytes come next in the file.
-
-    Raises:
-        UnreadableFile: damaged, or not of that length.
-    """
-    stream = isal_zlib.decompressobj()
-    inflated = np.empty(declared, dtype=np.uint8).data  # unlike bytes, in pages of 2 MB: faster by a fifth
-    at = 0
-    with _said_of_the_file():
-        while not stream.eof:
-            piece = file.read(min(PIECE_BYTES, length))
-            length -= len(piece)
-            got = stream.decompress(piece, declared - at + 1)
-            if at + len(got) > declared:
-                raise UnreadableFile("the MAT-file is damaged: a compressed variable holds more than it declares")
-            if not (got or piece):
-                raise UnreadableFile(NO_END)
-            inflated[at : at + len(got)] = got
-            at += len(got)
-    if at < declared:
-        raise UnreadableFile("the MAT-file is damaged: a compressed variable holds less than it declares")
-    return inflated
-
-
-@contextmanager
-def _said_of_the_file() -> Iterator[None]:
-    """Errors of inflating as errors of the file."""
-    try:
-        yield
-    except isal_zlib.IsalError as error:  # type: ignore[misc]  # its stub has a variable there
-        raise UnreadableFile(f"the MAT-file is damaged: {error}") from error
-    except MemoryError:
-        raise UnreadableFile("the file needs more memory than parsing may use") from None
 
 
 class _Variable:

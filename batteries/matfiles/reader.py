@@ -1,6 +1,7 @@
 """The door: a MAT-file in, a Recording out. The layout is recognised from what the file holds, never from its name."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import cache
 from importlib import import_module
@@ -12,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batteries.matfiles import generic, layouts
+from batteries.matfiles.arriving import Arriving
 from batteries.matfiles.errors import NoCycles, SeveralCells, UnreadableFile
 from batteries.matfiles.layout import Cell, Layout
 from batteries.matfiles.level5 import read_level5
 from batteries.matfiles.tree import Other, Struct, describe
 from batteries.recordings import SAMPLE_COLUMNS, Cycle, Recording
 
+HEAD_BYTES = 1024
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 OTHER_FILES = {
     b"\x89PNG": "a PNG image",
@@ -45,22 +48,37 @@ def read(path: Path, cell: int | None = None) -> Recording:
         NoCycles: a MAT-file without battery cycles in a layout that is read; the message says what was found.
         SeveralCells: several cells and no `cell`, or a `cell` that is not there.
     """
-    if _is_hdf5(path):
+    with opened(Arriving(path)) as variables:
+        return recording_of(variables, cell)
+
+
+@contextmanager
+def opened(file: Arriving) -> Iterator[Struct]:
+    """The variables of a file as the fields of one struct, readable while the context lasts.
+
+    Of level 5, as much is done while the file arrives as can be.
+
+    Raises:
+        UnreadableFile: as in `read`.
+    """
+    with closing(file):
+        if not _is_hdf5(file):
+            yield read_level5(file)
+            return
         from batteries.matfiles.v73 import read_v73  # here: h5py takes longer to import than most files to read
 
-        with read_v73(path) as variables:
-            return _recording(variables, cell)
-    return _recording(read_level5(path), cell)
+        file.size()  # all of it has arrived
+        with read_v73(file.path) as variables:
+            yield variables
 
 
-def _is_hdf5(path: Path) -> bool:
+def _is_hdf5(file: Arriving) -> bool:
     """Whether the file is v7.3; False for level 5.
 
     Raises:
         UnreadableFile: it is neither.
     """
-    with path.open("rb") as file:
-        head = file.read(1024)
+    head = file.read(0, HEAD_BYTES)
     if not head:
         raise UnreadableFile("the file is empty")
     if any(head[at : at + 8] == HDF5_SIGNATURE for at in (0, 512)):
@@ -81,8 +99,12 @@ def known_layouts() -> tuple[Layout, ...]:
     return (*found, generic.LAYOUT)
 
 
-def _recording(variables: Struct, cell: int | None) -> Recording:
-    """One cell by the first layout that recognises the file and finds cycles in it."""
+def recording_of(variables: Struct, cell: int | None) -> Recording:
+    """One cell of a file by the first layout that recognises it and finds cycles in it.
+
+    Raises:
+        NoCycles, SeveralCells: as in `read`; UnreadableFile: an array turns out to be damaged.
+    """
     reasons: list[str] = []
     for layout in known_layouts():
         cells = layout.cells(variables)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import orjson
@@ -190,6 +192,38 @@ class TestBodies:
             [*command, "-F", f"file=@{file}", f"{running.root}/batteries"], capture_output=True, text=True, check=True
         )
         assert done.stdout.endswith("413")
+
+
+class TestSlowUploads:
+    def test_one_that_stops_on_the_way_holds_up_no_other_and_leaves_nothing(
+        self, running: Running, tmp_path: Path, eventually: Any
+    ) -> None:
+        write_mat(synthetic_cell(cycles=1000), file := tmp_path / "cell.mat")
+        upload = requests.Request(
+            "POST", f"{running.root}/batteries", files={"file": file.read_bytes()}, headers=running.headers
+        ).prepare()
+        head = f"POST {upload.path_url} HTTP/1.1\r\nHost: x\r\n"
+        head += "".join(f"{name}: {value}\r\n" for name, value in upload.headers.items())
+        assert isinstance(upload.body, bytes)
+        assert len(upload.body) > 2 * MIB
+
+        def parsers() -> list[psutil.Process]:
+            return [
+                child for template in psutil.Process(running.process.pid).children() for child in template.children()
+            ]
+
+        address = urlsplit(running.root)
+        with socket.create_connection((address.hostname, address.port)) as slow:
+            slow.sendall(head.encode() + b"\r\n" + upload.body[: 2 * MIB])
+            eventually(parsers, 30, "a parser that has begun")
+            for _ in range(2):
+                answer = requests.post(upload.url or "", data=upload.body, headers=dict(upload.headers), timeout=60)
+                assert answer.status_code == 201, answer.text
+            assert len(parsers()) == 1
+        eventually(lambda: not parsers(), 30, "the end of the parser")
+        eventually(lambda: not list((running.home / "data" / ".incoming").iterdir()), 30, "an empty folder")
+        answer = requests.post(upload.url or "", data=upload.body, headers=dict(upload.headers), timeout=60)
+        assert answer.status_code == 201
 
 
 class TestSockets:

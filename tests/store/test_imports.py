@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 
 from batteries.matfiles.errors import NoCycles, UnreadableFile
 from batteries.samples import synthetic_cell, write_mat
-from store import batteries, descriptions, files, recordings, sweeping
+from store import batteries, descriptions, files, imports, recordings, sweeping
 from store.changes import delete_battery
 from store.descriptions import Description, InvalidField, shown_name, to_json
 from store.session import reading
@@ -185,6 +185,41 @@ class TestShownName:
     )
     def test_is_a_plain_name(self, given, shown):
         assert shown_name(given) == shown
+
+
+@pytest.mark.usefixtures("database")
+class TestEarly:
+    def test_a_battery_of_a_file_that_was_parsed_while_it_arrived_is_like_any(self, upload, mat, rows_of):
+        expected, early = upload(nominal_capacity=1.2), imports.Early()
+        with imports.incoming() as folder:
+            received = folder / "received"
+            received.write_bytes(mat.read_bytes()[:5000])
+            early.begin(received)
+            with received.open("ab") as file:
+                file.write(mat.read_bytes()[5000:])
+            said = Description(nominal_capacity=1.2)
+            battery = imports.import_upload(received, "cell.mat", said, parser=early.parser)
+            early.end()
+        assert battery.import_report == expected.import_report
+        assert [row.soh for row in rows_of(battery.id)] == [row.soh for row in rows_of(expected.id)]
+
+    def test_only_one_upload_has_a_parser_before_it_has_arrived(self, mat):
+        first, second, third = imports.Early(), imports.Early(), imports.Early()
+        first.begin(mat), second.begin(mat)
+        second.end(), third.begin(mat), first.end()
+        assert [early.parser is None for early in (first, second, third)] == [False, True, True]
+        third.end(), third.begin(mat), third.end()
+        assert third.parser is not None
+
+    def test_one_that_cannot_begin_gives_the_turn_back(self, mat, monkeypatch):
+        monkeypatch.setattr(imports, "RunningParser", None)
+        early = imports.Early()
+        with pytest.raises(TypeError):
+            early.begin(mat)
+        early.end()
+        monkeypatch.undo()
+        early.begin(mat), early.end()
+        assert early.parser is not None
 
 
 DYING = """

@@ -55,7 +55,7 @@ def parsing_does(tmp_path, monkeypatch):
             (package / name).symlink_to(module)
         body = textwrap.indent(f"limit(2**30, order['cpu_s'], 2**30)\n{code}", "    ")
         (package / "parse_upload.py").write_text(
-            f"{beside}\nfrom store.as_it_is import limit\n\ndef perform(order):\n{body}\n"
+            f"{beside}\nfrom store.as_it_is import limit\n\ndef perform(order, connection):\n{body}\n"
         )
         monkeypatch.setattr(parser, "CHECKOUT", tmp_path / "checkout")
 
@@ -100,6 +100,62 @@ class TestResult:
         source = tmp_path / "x.mat"
         scipy.io.savemat(source, {"weather": np.arange(10.0)})
         fails(bare_home, source, tmp_path / "out", NoCycles)
+
+
+def arrived(mat: Path, folder: Path, share: float) -> Path:
+    """The beginning of a file."""
+    arriving, content = folder / "arriving.mat", mat.read_bytes()
+    arriving.write_bytes(content[: int(share * len(content))])
+    return arriving
+
+
+def arrives(arriving: Path, mat: Path) -> None:
+    """The rest of it."""
+    with arriving.open("ab") as file:
+        file.write(mat.read_bytes()[file.tell() :])
+
+
+class TestWant:
+    @pytest.mark.parametrize("share", [0.0, 0.01, 0.6, 1.0])
+    def test_a_file_that_was_arriving_is_read_as_one_that_was_there(self, bare_home, mat, tmp_path, share):
+        expected = parse(bare_home, mat, tmp_path / "a.parquet", nominal_capacity=1.5)
+        arriving = arrived(mat, tmp_path, share)
+        with RunningParser(bare_home, arriving) as running:
+            arrives(arriving, mat)
+            running.want(tmp_path / "b.parquet", nominal_capacity=1.5)
+            assert running.result() == expected
+        assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+
+    def test_what_is_wrong_at_the_beginning_is_known_before_the_rest_has_arrived(self, bare_home, tmp_path, eventually):
+        arriving = tmp_path / "x.mat"
+        arriving.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(2000))
+        with RunningParser(bare_home, arriving) as running:
+            template = psutil.Process(parser.get_ready().process.pid)
+            eventually(lambda: not template.children(), 30, "the end of the parser")
+            running.want(tmp_path / "out")
+            with pytest.raises(UnreadableFile, match="PNG"):
+                running.result()
+
+    def test_what_never_arrives_is_damaged(self, bare_home, mat, tmp_path):
+        with RunningParser(bare_home, arrived(mat, tmp_path, 0.6)) as running:
+            running.want(tmp_path / "out")
+            with pytest.raises(UnreadableFile, match="damaged"):
+                running.result()
+
+    def test_it_begins_again_when_the_template_was_killed_before_all_had_arrived(self, bare_home, mat, tmp_path):
+        arriving = arrived(mat, tmp_path, 0.6)
+        with RunningParser(bare_home, arriving) as running:
+            template = parser.get_ready().process
+            template.kill()
+            template.wait()
+            arrives(arriving, mat)
+            running.want(tmp_path / "out")
+            assert running.result().total_cycles == 30
+
+    def test_no_parser_is_left_when_the_rest_never_comes(self, bare_home, mat, tmp_path):
+        with RunningParser(bare_home, arrived(mat, tmp_path, 0.6)):
+            assert psutil.Process(parser.get_ready().process.pid).children()
+        assert not psutil.Process(parser.get_ready().process.pid).children()
 
 
 class TestLimits:
@@ -175,7 +231,8 @@ class TestTemplate:
 
     def test_a_parser_imports_nothing_that_the_template_has_not(self, bare_home, mat, tmp_path, parsing_does):
         parsing_does(
-            "import json, sys; from store.as_it_is import parse; known = set(sys.modules); parse(order)\n"
+            "import json, sys; from store.as_it_is import Wanted, parse; known = set(sys.modules)\n"
+            "parse(order, Wanted(order, connection))\n"
             "return {'error': 'NoCycles', 'message': json.dumps(sorted(set(sys.modules) - known))}"
         )
         assert json.loads(fails(bare_home, mat, tmp_path / "out", NoCycles)) == []

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.io import loadmat, savemat
 
+from batteries.matfiles.arriving import Arriving
 from batteries.matfiles.errors import UnreadableFile
 from batteries.matfiles.level5 import read_level5
 from batteries.matfiles.tree import Cells, Numbers, Other, Struct, Text
@@ -46,14 +47,14 @@ class TestTree:
     @pytest.mark.parametrize("compressed", [True, False])
     def test_every_kind_of_array_is_as_scipy_reads_it(self, tmp_path, compressed):
         savemat(tmp_path / "x.mat", VARIABLES, do_compression=compressed)
-        tree, expected = read_level5(tmp_path / "x.mat"), loadmat(tmp_path / "x.mat")
+        tree, expected = read_level5(Arriving(tmp_path / "x.mat")), loadmat(tmp_path / "x.mat")
         assert list(tree.fields) == sorted(VARIABLES)
         for name in VARIABLES:
             assert_same(tree.fields[name][0], expected[name])
 
     @pytest.mark.parametrize("cell", ["B0029", "B0050"])
     def test_every_array_of_a_real_file_is_as_scipy_reads_it(self, nasa, cell):
-        tree, expected = read_level5(nasa(cell)), loadmat(nasa(cell))
+        tree, expected = read_level5(Arriving(nasa(cell))), loadmat(nasa(cell))
         assert_same(tree.fields[cell][0], expected[cell])
 
     def test_an_array_that_declares_more_numbers_than_it_holds_is_refused(self, tmp_path):
@@ -63,14 +64,14 @@ class TestTree:
         assert content.count(dimensions) == 1
         (tmp_path / "x.mat").write_bytes(content.replace(dimensions, np.array([1, 10**9], dtype="<i4").tobytes()))
         with pytest.raises(UnreadableFile, match="1000000000 numbers holds 10"):
-            read_level5(tmp_path / "x.mat").fields["v"][0].read()
+            read_level5(Arriving(tmp_path / "x.mat")).fields["v"][0].read()
 
     def test_fields_of_one_name_are_one_field_and_the_others_keep_their_values(self, tmp_path):
         savemat(tmp_path / "x.mat", {"s": {"aaa": 1.0, "bbb": 2.0, "ccc": 3.0}}, do_compression=False)
         content = (tmp_path / "x.mat").read_bytes()
         assert content.count(b"bbb") == 1
         (tmp_path / "x.mat").write_bytes(content.replace(b"bbb", b"aaa"))
-        fields = read_level5(tmp_path / "x.mat").fields["s"][0].element(0)
+        fields = read_level5(Arriving(tmp_path / "x.mat")).fields["s"][0].element(0)
         assert {name: fields[name].read().tolist() for name in fields} == {"aaa": [2.0], "ccc": [3.0]}
 
 
@@ -79,19 +80,19 @@ class TestInflating:
     def test_pieces_of_any_size_give_the_same_numbers(self, tmp_path, monkeypatch, piece):
         numbers = np.random.default_rng(0).normal(size=3000).round(2)
         savemat(tmp_path / "x.mat", {"v": numbers, "w": np.zeros(5000)}, do_compression=True)
-        monkeypatch.setattr("batteries.matfiles.level5.PIECE_BYTES", piece)
-        tree = read_level5(tmp_path / "x.mat")
+        monkeypatch.setattr("batteries.matfiles.level5_variables.PIECE_BYTES", piece)
+        tree = read_level5(Arriving(tmp_path / "x.mat"))
         assert np.array_equal(tree.fields["v"][0].read(), numbers)
         assert np.array_equal(tree.fields["w"][0].read(), np.zeros(5000))
 
     def test_numbers_that_the_file_has_as_they_are_cannot_be_changed(self, tmp_path):
         savemat(tmp_path / "x.mat", {"v": np.arange(10.0)}, do_compression=True)
         with pytest.raises(ValueError, match="read-only"):
-            read_level5(tmp_path / "x.mat").fields["v"][0].read()[0] = 1.0
+            read_level5(Arriving(tmp_path / "x.mat")).fields["v"][0].read()[0] = 1.0
 
     def test_what_all_variables_declare_is_summed_before_any_is_inflated(self, tmp_path, monkeypatch):
         savemat(tmp_path / "x.mat", {name: np.zeros(1000) for name in "abc"}, do_compression=True)
-        monkeypatch.setattr("batteries.matfiles.level5.MAX_DECLARED_BYTES", 20_000)
+        monkeypatch.setattr("batteries.matfiles.level5_variables.MAX_DECLARED_BYTES", 20_000)
         monkeypatch.setattr("batteries.matfiles.level5._inflate", None)
         with pytest.raises(UnreadableFile, match="declares 0 MB"):
-            read_level5(tmp_path / "x.mat")
+            read_level5(Arriving(tmp_path / "x.mat"))

@@ -111,7 +111,7 @@ class TestLimits:
             read(path)
 
     def test_a_level_5_file_that_inflates_to_more_than_it_declares_is_refused(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("batteries.matfiles.level5.MAX_DECLARED_BYTES", 10_000_000)
+        monkeypatch.setattr("batteries.matfiles.level5_variables.MAX_DECLARED_BYTES", 10_000_000)
         packed = zlib.compress(struct.pack("<II", 14, 1000) + bytes(100_000_000))
         path = tmp_path / "liar.mat"
         path.write_bytes(LEVEL_5_HEADER + struct.pack("<II", 15, len(packed)) + packed)
