@@ -14,6 +14,7 @@ import sys
 import threading
 
 from flows import held_runs
+from flows.output import outlive_reader
 
 
 def main(arguments: list[str]) -> None:
@@ -21,6 +22,7 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m flows.engine")
     parser.add_argument("--import", dest="module", help="module to import in the background")
     module: str | None = parser.parse_args(arguments).module
+    outlive_reader()  # before Prefect's consoles take hold of it
     import prefect.flow_engine  # noqa: F401 - before the thread starts: two threads in one library's circular imports deadlock
 
     logging.getLogger("prefect.flow_runs").addFilter(is_no_cancellation)
