@@ -30,7 +30,7 @@ TYPES: dict[str, pa.DataType] = {
 SCHEMA = pa.schema([pa.field(name, kind, nullable=False) for name, kind in TYPES.items()])
 ROWS_OF_PAGE = 20  # rows of a group: a page of cycles is one small read
 LARGEST_GROUP = 1_000_000  # samples of an array
-MOST_GROUPS = 100  # the footer grows with them
+MOST_GROUPS = 250  # the footer grows with them: 5,000 cycles
 
 
 def write(
@@ -101,11 +101,11 @@ def table(recording: Recording, scalars: Mapping[str, NDArray[Any]], start: int,
 
 
 def rows_per_group(lengths: NDArray[np.integer]) -> int:
-    """Rows of a page, or as many as make ``MOST_GROUPS``; fewer where cycles have so many samples that a group of
-    them would be large.
+    """Rows of a page, or of as few whole pages as make ``MOST_GROUPS``; fewer where cycles have so many samples that a
+    group of them would be large.
     """  # noqa: D205
     count, mean_length = len(lengths), max(1.0, float(np.mean(lengths)))
-    wanted = max(ROWS_OF_PAGE, -(-count // MOST_GROUPS))
+    wanted = ROWS_OF_PAGE * max(1, -(-count // (MOST_GROUPS * ROWS_OF_PAGE)))
     return int(max(1, min(wanted, LARGEST_GROUP // mean_length)))
 
 

@@ -12,14 +12,15 @@ This module knows folders, not settings: the process that parses uploads imports
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from itertools import groupby, pairwise
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from batteries.cycles import SCALARS
@@ -36,7 +37,13 @@ SAMPLES = pa.list_(pa.field("element", pa.float32(), nullable=False))  # without
 FEATURE_COLUMNS = tuple(f"f_{name}" for name in FEATURE_NAMES)
 RECORDED = tuple(name for name in FACTS if name != "index")
 NUMPY_TYPES = {"int32": np.int32, "float": np.float32, "double": np.float64}
-KEPT_FOOTERS = 2  # some 5 MB each of 5,000 cycles
+KEPT_FOOTER_BYTES = 1_250_000  # as they are written; in memory they are some 15 times as large
+
+
+_lock = Lock()
+_footers: "LRUCache[tuple[Path, tuple[int, ...]], pq.FileMetaData]" = LRUCache(
+    KEPT_FOOTER_BYTES, getsizeof=lambda kept: kept.serialized_size
+)
 
 
 class StaleFeatures(Exception):
@@ -139,10 +146,16 @@ def identity(path: Path) -> tuple[int, ...]:
     return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
 
 
-@lru_cache(maxsize=KEPT_FOOTERS)
-def footer(path: Path, _identity: tuple[int, ...]) -> pq.FileMetaData:
+def footer(path: Path, of_file: tuple[int, ...]) -> pq.FileMetaData:
     """The footer of the file that has this identity."""
-    return pq.read_metadata(path)
+    with _lock:
+        if (kept := _footers.get((path, of_file))) is not None:
+            return kept
+    read = pq.read_metadata(path)
+    if read.serialized_size <= KEPT_FOOTER_BYTES:
+        with _lock:
+            _footers[path, of_file] = read
+    return read
 
 
 def arrays_of(column: pa.ChunkedArray) -> list[NDArray[np.float32]]:

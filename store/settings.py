@@ -6,7 +6,7 @@ The table in README.md lists all of them; a test compares the two.
 """
 
 import os
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from pydantic import Field, SecretStr, field_validator
@@ -69,7 +69,7 @@ class Settings(BaseSettings):
         """Folder that DVC versions."""
         return self.home / "data"
 
-    @property
+    @cached_property
     def database(self) -> str:
         """SQLAlchemy URL in force."""
         return self.database_url or f"sqlite:///{self.var / 'battery.db'}"
