@@ -170,6 +170,13 @@ def login(stack, stranger):
 
 
 @pytest.fixture(scope="session")
+def account(stack) -> tuple[str, str]:
+    """An account of its own, since logins are limited by account."""
+    stack.add_user("lab@example.com", "a long enough pass phrase")
+    return "lab@example.com", "a long enough pass phrase"
+
+
+@pytest.fixture(scope="session")
 def api(stack, login) -> Api:
     """The API as the administrator sees it."""
     return login(stack.email, stack.password)
