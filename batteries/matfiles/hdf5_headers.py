@@ -132,8 +132,8 @@ class Headers:
         if any(map(gt, shape, others[:after])):
             raise NotPlain(BEYOND_LIMITS)
         if not like.chunk:
-            data = Data(like.type, shape, like.matlab_class, like.is_empty, 0)
-            return self._in_one_piece(data, others[after], others[after + 1])
+            at = self._piece(prod(shape) * like.type.size, others[after], others[after + 1])
+            return Data(like.type, shape, like.matlab_class, like.is_empty, at)
         if 0 in others[after + 1 :]:
             raise NotPlain(OTHER_CHUNKS)
         return Data(
@@ -169,13 +169,15 @@ class Headers:
         return self._in_one_piece(data, layout.start + 4 - content.base, length)
 
     def _in_one_piece(self, data: Data, address: int, length: int) -> Data:
-        size = data.size * data.type.size
+        return data._replace(at=self._piece(data.size * data.type.size, address, length))
+
+    def _piece(self, size: int, address: int, length: int) -> int:
+        """Where values lie in one piece."""
         if not size:
-            return data
+            return 0
         if length != size:
             raise NotPlain("values in one piece that is not of their size")
-        at = self._content.place(address, size)
-        return Data(data.type, data.shape, data.matlab_class, data.is_empty, at)
+        return self._content.place(address, size)
 
     def _in_chunks(self, data: Data, layout: Place) -> Data:
         rank = len(data.shape)

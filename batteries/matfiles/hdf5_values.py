@@ -23,19 +23,27 @@ def values(content: Content, data: Data, chunks: list[Chunk]) -> NDArray[np.gene
     """
     if not data.chunk:
         return np.frombuffer(content.bytes, data.type.dtype, data.size, data.at)
-    if data.chunk == data.shape:
-        return piece(content, data, chunks[0]).ravel()
     found = np.empty(data.shape, dtype=data.type.dtype)
+    single = found.view(np.uint8).reshape(*data.shape, data.type.size)  # bytes of the values
+    shuffled, last = SHUFFLE in data.filters, (*range(1, len(data.shape) + 1), 0)
     for chunk in chunks:
-        starts = chunk[0]
-        ends = [min(start + of, length) for start, of, length in zip(starts, data.chunk, data.shape, strict=True)]
-        inside = tuple(slice(0, end - start) for start, end in zip(starts, ends, strict=True))
-        found[tuple(map(slice, starts, ends))] = piece(content, data, chunk)[inside]
+        place = tuple([slice(start, start + of) for start, of in zip(chunk.start, data.chunk, strict=True)])
+        encoded = inflated(content, data, chunk)
+        if shuffled:  # first bytes of all values, then second ones, …
+            of_values = np.frombuffer(encoded, np.uint8).reshape(data.type.size, *data.chunk)
+            fill(single[place], of_values.transpose(last))
+        else:
+            fill(found[place], np.frombuffer(encoded, data.type.dtype).reshape(data.chunk))
     return found.ravel()
 
 
-def piece(content: Content, data: Data, chunk: Chunk) -> NDArray[np.generic]:
-    """A chunk's values, in its shape."""
+def fill(part: NDArray[np.generic], values: NDArray[np.generic]) -> None:
+    """Fill a part of an array, which ends before its last chunk's values may."""
+    part[...] = values if part.shape == values.shape else values[tuple(map(slice, part.shape))]
+
+
+def inflated(content: Content, data: Data, chunk: Chunk) -> bytes:
+    """A chunk's bytes."""
     _, at, length = chunk
     expected = prod(data.chunk) * data.type.size
     encoded = content.bytes[at : at + length]
@@ -51,6 +59,4 @@ def piece(content: Content, data: Data, chunk: Chunk) -> NDArray[np.generic]:
             raise UnreadableFile(f"{DAMAGED} has no end")
     if len(encoded) != expected:
         raise UnreadableFile(f"{DAMAGED} is not of its size")
-    if SHUFFLE in data.filters:
-        encoded = np.frombuffer(encoded, np.uint8).reshape(data.type.size, -1).T.tobytes()
-    return np.frombuffer(encoded, data.type.dtype).reshape(data.chunk)
+    return encoded

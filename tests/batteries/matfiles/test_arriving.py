@@ -125,11 +125,3 @@ class TestLevel5WhileItArrives:
         with pytest.raises(UnreadableFile, match="at most"):
             read_level5(file)
         assert not file.complete
-
-    def test_of_a_file_that_is_there_everything_is_summed_before_anything_is_inflated(self, mat, tmp_path, monkeypatch):
-        monkeypatch.setattr("batteries.matfiles.level5_variables.MAX_DECLARED_BYTES", 300_000)
-        monkeypatch.setattr("batteries.matfiles.level5_variables._inflate", None)
-        file = Arriving(tmp_path / "x.mat")
-        with pytest.raises(UnreadableFile, match="at most"):
-            read_level5(file)
-        file.close()

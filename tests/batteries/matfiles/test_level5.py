@@ -93,6 +93,6 @@ class TestInflating:
     def test_what_all_variables_declare_is_summed_before_any_is_inflated(self, tmp_path, monkeypatch):
         savemat(tmp_path / "x.mat", {name: np.zeros(1000) for name in "abc"}, do_compression=True)
         monkeypatch.setattr("batteries.matfiles.level5_variables.MAX_DECLARED_BYTES", 20_000)
-        monkeypatch.setattr("batteries.matfiles.level5._inflate", None)
+        monkeypatch.setattr("batteries.matfiles.level5_variables._inflate", None)
         with pytest.raises(UnreadableFile, match="declares 0 MB"):
             read_level5(Arriving(tmp_path / "x.mat"))
