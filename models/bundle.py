@@ -25,6 +25,7 @@ FORMAT = 3
 CHUNK = 4096  # windows a forward pass
 OUTSIDE = 0.5  # standard deviations beyond the training range that are worth a warning
 NAMED = 3  # features named in a warning
+ROUGHLY = 4.0  # factor either way within which RUL is told where no known one could calibrate it
 
 Floats = NDArray[np.float64]
 
@@ -41,7 +42,7 @@ class Answer:
     rul: float  # cycles, >= 0
     confidence: float  # 0..1, probability that the true SoH lies within 0.02 of `soh`
     soh_interval: tuple[float, float] | None  # 90 %; None where nothing could be calibrated
-    rul_interval: tuple[float, float] | None
+    rul_interval: tuple[float, float]  # 90 %, or a rough range where no held-out RUL was known
     calibration: dict[str, Any]
     warnings: tuple[str, ...]
 
@@ -204,13 +205,15 @@ class ModelBundle:
             confidence[rows] = calibration.confidence(judged.soh_sigma[rows])
             soh_radius[rows] = calibration.soh_radius(judged.soh_sigma[rows])
             rul_radius[rows] = calibration.rul_radius(judged.rul_sigma[rows])
+        living = judged.soh >= self.metadata["end_of_life"]
+        rul = np.maximum(judged.rul, living.astype(np.float64))  # its end is at the next cycle at the earliest
         return [
             Answer(
                 soh=float(np.clip(judged.soh[i], 0.0, 1.0)),
-                rul=max(float(judged.rul[i]), 0.0),
+                rul=float(rul[i]),
                 confidence=float(confidence[i]),
                 soh_interval=_interval(judged.soh[i], soh_radius[i], 1.0),
-                rul_interval=_interval(judged.rul[i], rul_radius[i], np.inf),
+                rul_interval=_interval(rul[i], rul_radius[i], np.inf) or _rough(float(rul[i])),
                 calibration=self.calibration.facts(),
                 warnings=tuple(self._warnings(beyond[i], absent[i], int(shown[i]), chemistry[i])),
             )
@@ -244,8 +247,15 @@ class ModelBundle:
             cells = "1 held-out cell" if self.calibration.units == 1 else f"{self.calibration.units} held-out cells"
             warnings.append(f"Calibrated on {cells}; at least {FEW_CELLS} are wanted.")
         if not self.metadata.get("rul_known"):
-            warnings.append("No training cell reached its end of life; rul is little more than a lower bound.")
+            warnings.append("No training cell reached its end of life; rul is told by the pace at which they aged.")
+        if not self.calibration.rul:
+            warnings.append(f"No held-out rul was known; rul_interval is a rough factor of {ROUGHLY:g} either way.")
         return warnings
+
+
+def _rough(rul: float) -> tuple[float, float]:
+    """What a life may be that nothing but the pace of ageing tells, see `models.censoring.left_by_pace`."""
+    return rul / ROUGHLY, rul * ROUGHLY
 
 
 def _interval(centre: float, radius: float, highest: float) -> tuple[float, float] | None:

@@ -11,6 +11,7 @@ from models.heads import LOG_SIGMA_RUL, LOG_SIGMA_SOH, RUL, SOH
 RUL_WEIGHT = 0.5
 HUBER_SOH = 1.0  # standard deviations
 HUBER_RUL = 0.5  # typical lives
+SURVIVAL_SIGMA = 0.3  # typical lives by which a life may be other than predicted, where only a lower bound is known
 
 
 @dataclass(frozen=True)
@@ -27,16 +28,19 @@ class Targets:
 
 
 def data_loss(out: Tensor, targets: Targets) -> Tensor:
-    """Huber loss of SoH and RUL; a cell that outlived its record teaches through a hinge: RUL at least its bound.
+    """Huber loss of SoH and RUL; a cell that outlived its record teaches by its survival (Tobin 1958).
 
+    That is the negative log-likelihood of living longer than the bound, -log Phi((RUL - bound) / sigma), times sigma^2,
+    so that far below the bound it is half the square of what is missing, as elsewhere.
     `out` (B, 4) of one network. What is unknown weighs nothing.
     """
     soh = _mean_where_known(
         functional.huber_loss(out[:, SOH], _zero(targets.soh), reduction="none", delta=HUBER_SOH), targets.soh
     )
     rul = functional.huber_loss(out[:, RUL], _zero(targets.rul), reduction="none", delta=HUBER_RUL)
-    hinge = functional.relu(_zero(targets.rul_lower_bound) - out[:, RUL]).square()
-    life = torch.where(torch.isfinite(targets.rul), rul, hinge)
+    margin = (out[:, RUL] - _zero(targets.rul_lower_bound)) / SURVIVAL_SIGMA
+    survival = -(SURVIVAL_SIGMA**2) * torch.special.log_ndtr(margin)
+    life = torch.where(torch.isfinite(targets.rul), rul, survival)
     known = torch.where(torch.isfinite(targets.rul), targets.rul, targets.rul_lower_bound)
     return soh + RUL_WEIGHT * _mean_where_known(life, known)
 

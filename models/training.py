@@ -18,7 +18,6 @@ from batteries.features import SCALE_FLOORS
 from batteries.splits import Split, UnusableData, split
 from batteries.windows import History, Windows, fingerprint, without_columns
 from models.augmentation import absences
-from models.base import Rows, choose, fit_both
 from models.bundle import ModelBundle
 from models.calibration import Calibration, Kind, Scored, calibrate
 from models.ensemble import Ensemble
@@ -28,6 +27,7 @@ from models.metrics import Judged, scores
 from models.observer import Epoch, Observer, Stopped, TrainingFailed
 from models.scaling import TargetScale
 from models.spread import fit_spreads
+from models.starting import start, target_scale
 from models.trainer import few_threads, train
 from models.trust import trust
 
@@ -99,7 +99,7 @@ def fit(
     names = tuple(feature_names or (f"f{number}" for number in range(features)))
     if len(names) != features:
         raise ValueError(f"{len(names)} names for {features} features")
-    scale = TargetScale.fit(*(torch.from_numpy(a) for a in _targets(parts.train)))
+    scale = target_scale(parts.train, end_of_life)
     metadata = {
         "algorithm": algorithm,
         "hyperparameters": hyperparameters.model_dump(),
@@ -111,7 +111,7 @@ def fit(
         **_provenance(parts, histories),
     }
     with few_threads(hyperparameters.batch_size):
-        module = _module(algorithm, hyperparameters, parts, scale, names)
+        module = _module(algorithm, hyperparameters, parts, names, scale=scale, end_of_life=end_of_life)
         epochs = train(
             module,
             observer,
@@ -203,7 +203,13 @@ def _thinned(windows: Windows, most: int) -> Windows:
 
 
 def _module(
-    algorithm: str, hyperparameters: Hyperparameters, parts: Split, scale: TargetScale, names: Sequence[str]
+    algorithm: str,
+    hyperparameters: Hyperparameters,
+    parts: Split,
+    names: Sequence[str],
+    *,
+    scale: TargetScale,
+    end_of_life: float,
 ) -> HealthModule:
     """Ensemble with its scaler and regressions fitted, ready to learn."""
     training, validation = Tensors.of(parts.train, scale), Tensors.of(parts.validation, scale)
@@ -212,35 +218,15 @@ def _module(
         ensemble = Ensemble.of(algorithm, hyperparameters, len(names), len(parts.withheld))
     floors = [SCALE_FLOORS.get(name, 0.0) for name in names]
     ensemble.scaler.fit(training.x[:, -1], training.cycle_index[:, -1], floors)
-    rows = _present(ensemble, training, parts.train)
-    spans = ensemble.heads()[0].base.spans
-    reach, chosen = choose(rows, _present(ensemble, validation, parts.validation), spans)
-    ensemble.scaler.reach.fill_(reach)
-    rows = _present(ensemble, training, parts.train)
-    lessons = Lessons.of(parts)
-    generator = torch.Generator().manual_seed(hyperparameters.seed)
-    alike = parts.networks > 1 and not any(parts.withheld)  # else what they learn from, or their settings, differ
-    for number, (heads, shown) in enumerate(zip(ensemble.heads(), lessons.teaches, strict=True)):
-        draw = generator if alike else None
-        heads.base.adopt(*fit_both(rows[shown], chosen[number % len(chosen)], spans, draw))
+    start(ensemble, parts, (training, validation), scale, end_of_life=end_of_life, seed=hyperparameters.seed)
     return HealthModule(
         ensemble,
         train=training,
         validation=validation,
         hyperparameters=hyperparameters,
         feature_names=names,
-        lessons=lessons,
+        lessons=Lessons.of(parts),
     )
-
-
-@torch.no_grad()
-def _present(ensemble: Ensemble, data: Tensors, windows: Windows) -> Rows:
-    z = ensemble.scaler(data.x, data.mask, data.cycle_index)
-    present = ensemble.networks()[0].present(z, data.mask)
-    lives = data.targets.rul
-    if not bool(torch.isfinite(lives).any()):  # every cell outlived its record: the regression starts at what was seen
-        lives = data.targets.rul_lower_bound
-    return Rows(present, (data.targets.soh, lives), torch.from_numpy(windows.cell))
 
 
 def _targets(windows: Windows) -> tuple[Any, Any, Any]:

@@ -50,6 +50,17 @@ def nasa() -> list[History]:
     return [history_of(read(folder / f"{cell}.mat"), cell, 2.0) for cell in ("B0005", "B0006", "B0007")]
 
 
+@pytest.fixture(scope="session")
+def nasa_young() -> History:
+    """B0025, whose record ends long before its life."""
+    from batteries.matfiles.reader import read
+
+    path = SHARED_DATA / "nasa" / "B0025.mat"
+    if not path.is_file():
+        pytest.skip(f"the real cells are not at {path.parent}; set BATTERY_SHARED_DATA")
+    return history_of(read(path), "B0025", 2.0)
+
+
 class Recorder:
     """An observer that remembers, and asks to stop after so many batches."""
 

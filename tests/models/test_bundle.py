@@ -61,6 +61,16 @@ class TestPredict:
             assert 0 < answer.confidence < 1
             assert answer.soh_interval[0] <= answer.soh <= answer.soh_interval[1]
 
+    def test_above_the_end_of_life_at_least_a_cycle_is_left(self, bundle, synthetic):
+        dead = synthetic(1, 100)
+        immortal = ModelBundle(
+            bundle.ensemble, bundle.scale, bundle.calibration, {**bundle.metadata, "end_of_life": 0.0}
+        )
+        told, alive = (one.predict([dead.features], [dead.cycle_index])[0] for one in (bundle, immortal))
+        assert dead.soh[-1] < 0.8
+        assert told.rul < 1
+        assert alive.rul == 1
+
     def test_does_not_depend_on_what_else_is_asked(self, bundle, synthetic):
         cell = synthetic(3, 100)
         items = [cell.features[:1], cell.features[:40], cell.features[:7]]

@@ -1,9 +1,12 @@
 """Losses worked out by hand."""
 
+from math import log
+from statistics import NormalDist
+
 import pytest
 import torch
 
-from models.losses import HUBER_RUL, RUL_WEIGHT, Targets, data_loss, spread_loss
+from models.losses import HUBER_RUL, RUL_WEIGHT, SURVIVAL_SIGMA, Targets, data_loss, spread_loss
 
 NAN = float("nan")
 
@@ -25,14 +28,17 @@ class TestDataLoss:
         assert data_loss(out(0.5, 3.0), targets(rul=1.0)).item() == pytest.approx(expected)
 
     def test_a_prediction_above_the_lower_bound_is_not_punished(self):
-        assert data_loss(out(0.5, 3.0), targets(bound=1.0)).item() == 0
+        assert data_loss(out(0.5, 3.0), targets(bound=1.0)).item() == pytest.approx(0, abs=1e-8)
 
-    def test_a_prediction_below_the_lower_bound_is_pulled_up(self):
-        predicted = out(0.5, 0.2)
-        loss = data_loss(predicted, targets(bound=1.0))
+    @pytest.mark.parametrize("predicted", [0.2, 0.9, 1.1])
+    def test_a_cell_seen_alive_teaches_by_its_chance_of_surviving(self, predicted):
+        # what is left is normal around the prediction; the chance of more than 1.0 by its cumulative distribution
+        survives = 1 - NormalDist(predicted, SURVIVAL_SIGMA).cdf(1.0)
+        told = out(0.5, predicted)
+        loss = data_loss(told, targets(bound=1.0))
         loss.backward()
-        assert loss.item() == pytest.approx(RUL_WEIGHT * 0.8**2)
-        assert predicted.grad[0, 1] < 0
+        assert loss.item() == pytest.approx(-RUL_WEIGHT * SURVIVAL_SIGMA**2 * log(survives), rel=1e-3)
+        assert told.grad[0, 1] < 0
 
     def test_with_nothing_known_there_is_no_loss_and_no_gradient(self):
         predicted = out(0.5, 0.2)
