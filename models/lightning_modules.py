@@ -4,7 +4,7 @@ The whole set lies on the device as tensors; a batch is a tensor of row numbers.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -22,6 +22,7 @@ from models.losses import Targets
 from models.scaling import TargetScale
 
 WEIGHT_DECAY = 1e-2
+GRADIENT_CLIP = 5.0
 VALIDATION_CHUNK = 4096
 
 
@@ -78,20 +79,23 @@ class Lessons:
         )
 
 
-class Batches:
-    """Row numbers of each batch, in a new order every epoch; with no generator, in their own order."""
+class Epochs:
+    """A loader of one item: the row numbers of each of an epoch's batches, in a new order every epoch.
+
+    With no generator, in their own order. What a trainer does around an item would cost more than a small step itself.
+    """
 
     def __init__(self, rows: int, size: int, generator: Generator | None = None) -> None:
-        self.rows, self.size, self.generator = rows, min(size, rows), generator
+        self.rows, self.size, self.generator = rows, size, generator
 
     def __len__(self) -> int:
-        return math.ceil(self.rows / self.size)
+        return 1
 
-    def __iter__(self) -> Iterator[Tensor]:
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         order = (
             torch.arange(self.rows) if self.generator is None else torch.randperm(self.rows, generator=self.generator)
         )
-        yield from torch.split(order, self.size)
+        yield torch.split(order, self.size)
 
 
 @dataclass
@@ -124,6 +128,8 @@ class History:
 class HealthModule(pl.LightningModule):
     """Trains K networks side by side on the same batches; each has its own part of the sum of losses."""
 
+    before_batch: Callable[[], None] | None = None  # may raise, and so end the training
+
     def __init__(
         self,
         ensemble: Ensemble,
@@ -135,38 +141,43 @@ class HealthModule(pl.LightningModule):
         lessons: Lessons,
     ) -> None:
         super().__init__()
+        self.automatic_optimization = False
         self.ensemble = ensemble
         self.hyperparameters = hyperparameters
         self.train_set, self.validation_set = train, validation
         self.families = families(feature_names)
         self.teaches, self.validates = lessons.teaches, lessons.validates
         self.generator = Generator().manual_seed(hyperparameters.seed)
-        self.train_z, self.validation_z = train.x, validation.x
+        self.train_z, self.validation_z, self.scaled, self.missing = train.x, validation.x, train.x, train.mask
         self.train_losses, self.validation_losses = Losses(), Losses()
         self.past = History()
 
-    def train_dataloader(self) -> Batches:
+    def train_dataloader(self) -> Epochs:
         """Shuffled batches."""
-        return Batches(len(self.train_set), self.hyperparameters.batch_size, self.generator)
+        return Epochs(len(self.train_set), self.hyperparameters.batch_size, self.generator)
 
-    def val_dataloader(self) -> Batches:
+    def val_dataloader(self) -> Epochs:
         """All of validation, in a few large batches."""
-        return Batches(len(self.validation_set), VALIDATION_CHUNK)
+        return Epochs(len(self.validation_set), VALIDATION_CHUNK)
 
     def on_fit_start(self) -> None:
         """Put the whole set, scaled once, on the device."""
         self.train_set, self.validation_set = (part.to(self.device) for part in (self.train_set, self.validation_set))
         self.teaches, self.validates = (part.to(self.device) for part in (self.teaches, self.validates))
+        scaler = self.ensemble.scaler
         with torch.no_grad():
-            self.train_z, self.validation_z = (
-                self.ensemble.scaler(part.x, part.mask, part.cycle_index)
-                for part in (self.train_set, self.validation_set)
-            )
+            self.scaled, self.missing = scaler.standardised(self.train_set.x, self.train_set.cycle_index)
+            self.train_z = scaler.filled(self.scaled, self.missing, self.train_set.mask)
+            validation = self.validation_set
+            self.validation_z = scaler(validation.x, validation.mask, validation.cycle_index)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW; the learning rate is set at the start of every epoch."""
         return torch.optim.AdamW(
-            self.ensemble.members.parameters(), lr=self.hyperparameters.learning_rate, weight_decay=WEIGHT_DECAY
+            self.ensemble.members.parameters(),
+            lr=self.hyperparameters.learning_rate,
+            weight_decay=WEIGHT_DECAY,
+            fused=True,
         )
 
     def on_train_epoch_start(self) -> None:
@@ -177,28 +188,38 @@ class HealthModule(pl.LightningModule):
             group["lr"] = rate
         self.train_losses, self.validation_losses = Losses(), Losses()
 
-    def training_step(self, rows: Tensor, _batch: int) -> Tensor:
+    def training_step(self, batches: Sequence[Tensor], _epoch: int) -> None:
+        """One epoch: a step of the optimiser for each batch."""
+        optimiser = self.trainer.optimizers[0]
+        parameters = list(self.ensemble.members.parameters())
+        for rows in batches:
+            if self.before_batch is not None:
+                self.before_batch()
+            optimiser.zero_grad()
+            self.manual_backward(self.batch_loss(rows))
+            torch.nn.utils.clip_grad_norm_(parameters, GRADIENT_CLIP, foreach=True)
+            optimiser.step()
+
+    def batch_loss(self, rows: Tensor) -> Tensor:
         """One batch, with steps and columns taken away at random."""
         data = self.train_set
-        rows = rows.to(self.device)
         mask = truncate(data.mask[rows], self.generator)
         dropped = dropped_columns(self.families, self.generator)
         if dropped is None:
             z = self.train_z[rows] * mask[..., None]
         else:
             without = dropped.to(self.device)
-            x = data.x[rows].masked_fill(without[:-1], torch.nan)
-            index = data.cycle_index[rows].masked_fill(without[-1], torch.nan)
-            z = self.ensemble.scaler(x, mask, index)
+            scaled, missing = self.scaled[rows].masked_fill(without, 0.0), self.missing[rows] | without
+            z = self.ensemble.scaler.filled(scaled, missing, mask)
         return self.model_step(z, mask, data.targets[rows], shown=self.teaches[:, rows], losses=self.train_losses)
 
-    def validation_step(self, rows: Tensor, batch: int) -> None:  # noqa: ARG002
-        """One chunk of validation, as it is."""
-        rows = rows.to(self.device)
+    def validation_step(self, chunks: Sequence[Tensor], _epoch: int) -> None:
+        """All of validation, as it is."""
         data = self.validation_set
-        z, mask, targets = self.validation_z[rows], data.mask[rows], data.targets[rows]
         with torch.set_grad_enabled(any(network.differentiates for network in self.ensemble.networks())):
-            self.model_step(z, mask, targets, shown=self.validates[:, rows], losses=self.validation_losses)
+            for rows in chunks:
+                z, mask, targets = self.validation_z[rows], data.mask[rows], data.targets[rows]
+                self.model_step(z, mask, targets, shown=self.validates[:, rows], losses=self.validation_losses)
 
     def model_step(self, z: Tensor, mask: Tensor, targets: Targets, *, shown: Tensor, losses: Losses) -> Tensor:
         """Give what is minimised, summed over the networks; count into `losses` what is reported.

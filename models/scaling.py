@@ -72,12 +72,19 @@ class InputScaler(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor, cycle_index: Tensor) -> Tensor:
         """(B, T, F), (B, T), (B, T) to (B, T, 2C); masked steps are zero."""
+        return self.filled(*self.standardised(x, cycle_index), mask)
+
+    def standardised(self, x: Tensor, cycle_index: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T, F), (B, T) to scaled columns (B, T, C), zero where unknown, and which are unknown."""
         rows = torch.cat([x, cycle_index[..., None]], dim=-1)
         missing = ~torch.isfinite(rows)
         if bool(torch.isfinite(self.reach)):
             margin = torch.nan_to_num(self.reach * (self.high - self.low), nan=0.0)
             rows = torch.clamp(rows, self.low - margin, self.high + margin)
-        scaled = torch.where(missing, 0.0, (rows - self.mean) / self.std).clamp(-CLIP, CLIP)
+        return torch.where(missing, 0.0, (rows - self.mean) / self.std).clamp(-CLIP, CLIP), missing
+
+    def filled(self, scaled: Tensor, missing: Tensor, mask: Tensor) -> Tensor:
+        """Scaled columns (B, T, C), zero where `missing`, to (B, T, 2C): filled, and the marks of what was missing."""
         asked = mask.bool()
         filled = torch.zeros_like(scaled)
         filled[asked] = self._fill(scaled[asked], missing[asked])

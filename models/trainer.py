@@ -18,7 +18,6 @@ from models.lightning_modules import HealthModule
 from models.observer import Epoch, Observer, Stopped, TrainingFailed
 
 CHECKPOINT = "last.ckpt"
-GRADIENT_CLIP = 5.0
 LARGE_BATCH = 1024  # windows, from which on several CPU threads are worth their waiting for each other
 
 
@@ -33,6 +32,12 @@ def train(
         Stopped: the observer asked for it.
         TrainingFailed: the loss left the finite.
     """
+
+    def ask() -> None:
+        if observer.should_stop():
+            raise Stopped("training was stopped")
+
+    module.before_batch = ask
     resumed = _resumable(checkpoint_dir, fingerprint)
     callback = EveryEpoch(observer, checkpoint_dir, fingerprint)
     with _quiet():
@@ -46,7 +51,6 @@ def train(
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
-            gradient_clip_val=GRADIENT_CLIP,
             inference_mode=False,
             default_root_dir=str(checkpoint_dir) if checkpoint_dir else None,
         )
@@ -60,7 +64,7 @@ def train(
 
 
 class EveryEpoch(Checkpoint):
-    """Asks whether to stop at every batch; tells and saves every epoch."""
+    """Tells and saves every epoch."""
 
     def __init__(self, observer: Observer, folder: Path | None, fingerprint: str) -> None:
         self.observer, self.folder, self.fingerprint = observer, folder, fingerprint
@@ -73,17 +77,6 @@ class EveryEpoch(Checkpoint):
     ) -> None:
         """Start the clock."""
         self.started = time.monotonic()
-
-    def on_train_batch_start(
-        self,
-        trainer: pl.Trainer,  # noqa: ARG002
-        pl_module: pl.LightningModule,  # noqa: ARG002
-        batch: Any,  # noqa: ARG002
-        batch_idx: int,  # noqa: ARG002
-    ) -> None:
-        """End here if asked to."""
-        if self.observer.should_stop():
-            raise Stopped("training was stopped")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Remember the best weights, tell, save."""
