@@ -24,7 +24,7 @@ from batteries.recordings import Cycle
 from batteries.segments import Flags, Floats, Places, Segments, blocks, known_samples
 from batteries.statistics import phase
 
-FEATURE_VERSION = 2  # of the features' meaning, and of the scalars' (`batteries.cycles`)
+FEATURE_VERSION = 3  # of the features' meaning, and of the scalars' (`batteries.cycles`)
 
 CHARGE_FEATURES = (
     "charge_c_rate",  # mean current before the limit / nominal, 1/h

@@ -21,6 +21,9 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 
 SECONDS_PER_HOUR = 3600.0
 BLOCK_SAMPLES = 1 << 17
+UNWATCHED_S = 600.0  # and longer than usual by far: nobody logged what flowed between two samples
+USUAL_SHARE = 0.9  # of the intervals of a cycle are no longer than the usual one
+UNUSUAL = 10.0  # times the usual interval
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,3 +122,16 @@ def known_samples(segments: Segments, *columns: str) -> tuple[Segments, Places]:
     if known.all():
         return segments, np.arange(segments.lengths.size)
     return segments.keep(known)
+
+
+def unlogged(steps_s: Floats, flowing: Flags, lasts: Places) -> Flags:
+    """Which intervals (n,) of flow are gaps in logging: long, and longer by far than is usual in their segment.
+
+    Sparse records, and those that are sampled by changes of the voltage, have many long intervals; they are no gaps.
+    """
+    gaps = flowing & (steps_s > UNWATCHED_S)
+    for segment in np.unique(np.searchsorted(lasts, np.flatnonzero(gaps))):
+        rows = slice(lasts[segment - 1] + 1 if segment else 0, lasts[segment] + 1)
+        usual_s = np.quantile(steps_s[rows][flowing[rows]], USUAL_SHARE, method="lower")
+        gaps[rows] &= steps_s[rows] > UNUSUAL * usual_s
+    return gaps

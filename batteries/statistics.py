@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from batteries.segments import SECONDS_PER_HOUR, Flags, Floats, Places, Segments
+from batteries.segments import SECONDS_PER_HOUR, Flags, Floats, Places, Segments, unlogged
 
 ENTROPY_BINS = 10
 SMALLEST_VARIANCE = 1e-12
@@ -41,15 +41,17 @@ class Phase:
 
     @cached_property
     def joined(self) -> Flags:
-        """Whether (m,) the next sample follows without a sample that is not of the phase between them."""
-        joined = np.zeros(self.at.size, dtype=bool)
+        """Whether (m,) the next sample follows, with no other and no gap in logging between them."""
+        joined, steps_s = np.zeros(self.at.size, dtype=bool), np.zeros(self.at.size)
         np.equal(self.at[1:] - self.at[:-1], self.rank[1:] - self.rank[:-1], out=joined[:-1])
         joined[:-1] &= self.owner[1:] == self.owner[:-1]
+        np.subtract(self.time_s[1:], self.time_s[:-1], out=steps_s[:-1])
+        joined &= ~unlogged(steps_s, joined, self.ends - 1)
         return joined
 
     @cached_property
     def steps_h(self) -> Floats:
-        """Hours (m,) from each sample to the next; 0 across pauses and from the last."""
+        """Hours (m,) from each sample to the next; 0 across pauses and gaps in logging, and from the last."""
         steps = np.zeros(self.at.size)
         np.subtract(self.time_s[1:], self.time_s[:-1], out=steps[:-1])
         steps = np.where(self.joined, steps, 0.0)

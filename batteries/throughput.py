@@ -5,16 +5,13 @@ from functools import cached_property
 
 import numpy as np
 
-from batteries.segments import SECONDS_PER_HOUR, Flags, Floats, Places, Segments
+from batteries.segments import SECONDS_PER_HOUR, Flags, Floats, Places, Segments, unlogged
 
 LOAD_SHARE = 0.02  # of the largest load: below it a sample is rest, whatever offset the instrument has
 SMALLEST_C_RATE = 0.005  # 1/h: what an instrument shows at rest is less, the slowest discharge more
 LARGEST_REST_C_RATE = 0.05  # 1/h: a single reading far off makes no rest of the load beside it
 PULSE_S = 60.0  # both edges of a pause together
 LONGEST_PAUSE_S = 600.0  # a load that comes back later is another one
-UNWATCHED_S = 600.0  # and longer than usual by far: nobody logged what flowed between two samples
-USUAL_SHARE = 0.9  # of the intervals of a cycle are no longer than the usual one
-UNUSUAL = 10.0  # times the usual interval
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +78,7 @@ def charged(segments: Segments, nominal_capacity_ah: float | None) -> tuple[Floa
     np.add(current[1:], current[:-1], out=charge_as[:-1])
     charge_as *= segments.steps_s
     charge_as[:-1] *= flowing[1:] & flowing[:-1]
-    gaps = _unlogged(segments.steps_s, charge_as > 0, segments.lasts)
+    gaps = unlogged(segments.steps_s, charge_as > 0, segments.lasts)
     unlogged_as = segments.sum(np.where(gaps, charge_as, 0.0)) if gaps.any() else np.zeros(segments.lengths.size)
     charge_as[gaps] = 0.0
     volts = np.zeros(current.size)
@@ -134,7 +131,7 @@ def _load(segments: Segments, flowing: Flags) -> Load:
     charge_as = np.zeros(at.size)
     charge_as[:-1] = (current_a[1:] + current_a[:-1]) * seconds[:-1] / 2.0
     charge_as[~steady] = 0.0
-    gaps = _unlogged(seconds, steady, np.cumsum(np.bincount(owner, minlength=segments.lengths.size)) - 1)
+    gaps = unlogged(seconds, steady, np.cumsum(np.bincount(owner, minlength=segments.lengths.size)) - 1)
     unlogged_as = np.where(gaps, charge_as, 0.0)
     charge_as[gaps] = 0.0
     paused = np.flatnonzero(together & ~next_to & (seconds <= LONGEST_PAUSE_S))
@@ -144,19 +141,6 @@ def _load(segments: Segments, flowing: Flags) -> Load:
     edges_as = (current_a[paused] * falling_s + current_a[paused + 1] * rising_s) / 2.0
     charge_as[paused] = np.where(falling_s + rising_s <= PULSE_S, edges_as, 0.0)
     return Load(segments, at, owner, current_a, steady & ~gaps, charge_as, unlogged_as)
-
-
-def _unlogged(steps_s: Floats, flowing: Flags, lasts: Places) -> Flags:
-    """Which intervals (n,) of flow are gaps in logging: long, and longer by far than is usual in their segment.
-
-    Sparse records, and those that are sampled by changes of the voltage, have many long intervals; they are no gaps.
-    """
-    gaps = flowing & (steps_s > UNWATCHED_S)
-    for segment in np.unique(np.searchsorted(lasts, np.flatnonzero(gaps))):
-        rows = slice(lasts[segment - 1] + 1 if segment else 0, lasts[segment] + 1)
-        usual_s = np.quantile(steps_s[rows][flowing[rows]], USUAL_SHARE, method="lower")
-        gaps[rows] &= steps_s[rows] > UNUSUAL * usual_s
-    return gaps
 
 
 def _steps_s(segments: Segments, at: Places) -> Floats:

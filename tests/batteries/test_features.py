@@ -100,6 +100,21 @@ class TestValues:
         assert named(paused)["charge_throughput"] == pytest.approx(118 / 120)
         assert named(paused)["cc_duration_h"] == pytest.approx(2 * 0.97 + 10, abs=0.02)
 
+    def test_a_gap_in_logging_takes_no_charge(self, make_cycle):
+        cycle = make_cycle()
+        gone = named(replace(cycle, time_s=cycle.time_s + 36000.0 * (np.arange(len(cycle)) > 60)))
+        # one of the 120 minutes has become ten hours that nobody saw
+        assert gone["charge_throughput"] == pytest.approx(119 / 120)
+        assert gone["charge_c_rate"] == pytest.approx(0.5)
+        assert gone["cc_duration_h"] == pytest.approx(2 * 0.97 + 10, abs=0.02)
+
+    def test_a_gap_in_logging_draws_nothing_of_the_early_window(self, make_cycle):
+        cycle = make_cycle()
+        gone = replace(cycle, time_s=cycle.time_s + 660.0 * (cycle.time_s > LOAD_STARTS_S + 300.0))
+        # a third of 0.6 Ah is drawn after 720 s at 1 A; of 1200 s 720 are not known: 4.0 V and 540 s under load
+        assert named(cycle, 0.6)["load_v_100"] == pytest.approx(4.0 - 0.1 * 720 / 600)
+        assert named(gone, 0.6)["load_v_100"] == pytest.approx(4.0 - 0.1 * 540 / 600)
+
     @pytest.mark.parametrize("samples", [1, 2, 3])
     def test_a_load_of_the_cycler_before_the_charge_is_not_the_discharge(self, make_cycle, samples):
         cycle = make_cycle()
