@@ -197,7 +197,7 @@ class HealthModule(pl.LightningModule):
                 self.before_batch()
             optimiser.zero_grad()
             self.manual_backward(self.batch_loss(rows))
-            torch.nn.utils.clip_grad_norm_(parameters, GRADIENT_CLIP, foreach=True)
+            torch.nn.utils.clip_grad_norm_(parameters, GRADIENT_CLIP)
             optimiser.step()
 
     def batch_loss(self, rows: Tensor) -> Tensor:

@@ -52,6 +52,7 @@ def train(
             enable_model_summary=False,
             num_sanity_val_steps=0,
             inference_mode=False,
+            deterministic="warn" if accelerator != "cpu" and torch.cuda.is_available() else None,  # a CPU is so anyway
             default_root_dir=str(checkpoint_dir) if checkpoint_dir else None,
         )
         observer.log("info", f"Device: {trainer.strategy.root_device}, {torch.get_num_threads()} CPU threads")
