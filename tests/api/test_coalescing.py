@@ -15,9 +15,11 @@ class Doubling:
     def __init__(self) -> None:
         self.gate = asyncio.Event()
         self.batches: list[list[int]] = []
+        self.begun: asyncio.Queue[None] = asyncio.Queue()
 
     async def __call__(self, numbers: list[int]) -> list[int]:
         self.batches.append(numbers)
+        self.begun.put_nowait(None)
         await self.gate.wait()
         if 13 in numbers:
             raise ValueError(numbers)
@@ -39,6 +41,12 @@ async def started(*calls: Any) -> list["asyncio.Task[Any]"]:
         for _ in range(5):
             await asyncio.sleep(0)
     return tasks
+
+
+async def begun(doubling: Doubling, batches: int) -> None:
+    """Wait until so many batches are being answered."""
+    for _ in range(batches):
+        await asyncio.wait_for(doubling.begun.get(), LONG_S)
 
 
 class TestAsk:
@@ -97,5 +105,59 @@ class TestAsk:
             doubling.gate.set()
             assert await last == [6]
             assert doubling.batches == [[1], [3]]
+
+        run(work)
+
+    def test_takes_along_what_comes_by_turns_of_the_loop(self) -> None:
+        async def work(doubling: Doubling) -> None:
+            coalescer = Coalescer(doubling)
+            doubling.gate.set()
+
+            async def ask(number: int) -> list[int]:
+                for _ in range(number):
+                    await asyncio.sleep(0)
+                return await coalescer.ask([number], LONG_S)
+
+            assert await asyncio.gather(*(ask(number) for number in range(4))) == [[0], [2], [4], [6]]
+            assert doubling.batches == [[0, 1, 2, 3]]
+
+        run(work)
+
+
+class TestLanes:
+    def test_what_takes_long_holds_nobody_else_up(self) -> None:
+        async def work(doubling: Doubling) -> None:
+            coalescer = Coalescer(doubling, patience_s=0.01)
+            tasks = await started(coalescer.ask([1], LONG_S), coalescer.ask([2], LONG_S), coalescer.ask([3], LONG_S))
+            await begun(doubling, 2)
+            assert doubling.batches == [[1], [2, 3]]
+            doubling.gate.set()
+            assert await asyncio.gather(*tasks) == [[2], [4], [6]]
+
+        run(work)
+
+    def test_what_takes_no_longer_than_usual_is_waited_for(self) -> None:
+        async def work(doubling: Doubling) -> None:
+            coalescer = Coalescer(doubling, patience_s=LONG_S)
+            tasks = await started(*(coalescer.ask([number], LONG_S) for number in range(4)))
+            assert doubling.batches == [[0]]
+            doubling.gate.set()
+            await asyncio.gather(*tasks)
+            assert doubling.batches == [[0], [1, 2, 3]]
+
+        run(work)
+
+    def test_are_no_more_than_there_may_be_and_used_again(self) -> None:
+        async def work(doubling: Doubling) -> None:
+            coalescer = Coalescer(doubling, lanes=2, patience_s=0.01)
+            first, second = await started(coalescer.ask([1], LONG_S), coalescer.ask([2], LONG_S))
+            await begun(doubling, 2)
+            [third] = await started(coalescer.ask([3], LONG_S))
+            await asyncio.sleep(0.05)
+            assert doubling.batches == [[1], [2]]
+            doubling.gate.set()
+            assert await asyncio.gather(first, second, third) == [[2], [4], [6]]
+            assert await coalescer.ask([4], LONG_S) == [8]
+            assert doubling.batches == [[1], [2], [3], [4]]
 
         run(work)
