@@ -43,18 +43,35 @@ def push_versions() -> None:
 def push_everything(progress: Progress = silent) -> int:
     """Copy to the remote whatever it lacks of any version, also of those that it had once; how many objects.
 
-    Raises as above.
+    A version that nobody has whole any more keeps no other one: it is raised at the end. Raises as above.
     """
     settings = get_settings()
     with files.locked(settings.var / LOCK_NAME, exclusive=True):
         notice_another_remote(settings)
         with reading() as session:
-            versions = session.scalars(select(DataVersion)).all()
-        objects = {version.id: objects_of(settings, version.dvc_hash) for version in versions}
-        copied = push_objects(settings, set().union(*objects.values()), progress)
-        for version in versions:
-            if version.pushed_at is None:
-                mark_pushed(version.id)
+            versions = {version.id: version for version in session.scalars(select(DataVersion))}
+        objects: dict[int, set[str]] = {}
+        lost: dict[int, MissingObject] = {}
+        for number, version in versions.items():
+            try:
+                objects[number] = objects_of(settings, version.dvc_hash)
+            except MissingObject as error:
+                lost[number] = error
+        try:
+            copied = push_objects(settings, set().union(*objects.values()), progress)
+        except MissingObject:
+            copied = 0
+            for number, wanted in objects.items():
+                try:
+                    copied += push_objects(settings, wanted, progress)
+                except MissingObject as error:
+                    lost[number] = error
+        for number, version in versions.items():
+            if number not in lost and version.pushed_at is None:
+                mark_pushed(number)
+    if lost:
+        numbers = ", ".join(map(str, sorted(lost)))
+        raise MissingObject(f"{next(iter(lost.values()))}; the remote has every version but {numbers}")
     return copied
 
 

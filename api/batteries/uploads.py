@@ -41,6 +41,7 @@ class _Form:
         self.upload = Upload(path)
         self._text_fields = text_fields
         self._file_seen = False
+        self.unknown: str | None = None  # the first field of another name
         self.pending: list[memoryview] = []  # bytes of the file that are not written yet
         self.pending_bytes = 0
         self._file_field = file_field
@@ -76,7 +77,11 @@ class _Form:
         elif name == self._file_field:
             problem = "Only one file may be sent" if is_file else "Must be sent as a file"
             raise not_valid(name, problem)
-        self._field = name if name in self._text_fields and not is_file else None
+        elif name not in self._text_fields:
+            self.unknown = self.unknown or name[:LONGEST_NAME] or "a field without a name"
+        elif is_file:
+            raise not_valid(name, "Must be sent as text")
+        self._field = name if name in self._text_fields else None
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
         if self._in_file:
@@ -112,12 +117,12 @@ async def receive(
     largest: int,
     begun: Callable[[Path], None],
 ) -> Upload:
-    """Stream a form into a new file in ``folder``, which the caller removes. Fields that are not named are dropped.
+    """Stream a form into a new file in ``folder``, which the caller removes.
 
     ``begun`` is called, in a thread, when the first of a file is there that does not come at once.
 
-    Raises TooLarge past ``largest`` bytes of file, ValidationFailed for what is no form, MissingRequiredField without
-    a file.
+    Raises TooLarge past ``largest`` bytes of file, ValidationFailed for what is no form and for fields of other names,
+    MissingRequiredField without a file.
     """
     kind, options = parse_options_header(content_type)
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
@@ -139,6 +144,9 @@ async def receive(
         await _fill(stream, parser, form, file, begun)
     if form.upload.filename is None:
         raise MissingRequiredField(f"Missing: {file_field}", details=[{"field": file_field, "issue": "Field required"}])
+    if form.unknown is not None:
+        known = ", ".join([file_field, *sorted(text_fields)])
+        raise not_valid(form.unknown, f"Unknown field; the form has {known}")
     return form.upload
 
 

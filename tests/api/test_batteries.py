@@ -116,8 +116,24 @@ class TestUpload:
         assert answer.status_code == 422
         assert answer.json()["error"]["details"] == [{"field": "file", "issue": "Only one file may be sent"}]
 
-    def test_drops_fields_that_nobody_asked_for(self, platform: Any, mat_file: Path) -> None:
-        assert platform.upload(mat_file, **{f"unknown{n}": "x" * 9000 for n in range(5)})["id"] == 1
+    @pytest.mark.parametrize("after_the_file", [True, False])
+    def test_with_a_field_of_another_name_is_422_and_names_both(
+        self, platform: Any, mat_file: Path, *, after_the_file: bool
+    ) -> None:
+        parts = [("file", ("x.mat", mat_file.read_bytes())), ("nominal_capcity", (None, "1.1"))]
+        answer = platform.http.post("/api/v1/batteries", files=parts if after_the_file else parts[::-1])
+        assert answer.status_code == 422
+        known = "file, cell, chemistry, manufacturer, nominal_capacity"
+        assert answer.json()["error"]["details"] == [
+            {"field": "nominal_capcity", "issue": f"Unknown field; the form has {known}"}
+        ]
+        assert received(platform) == []
+
+    def test_with_a_file_in_the_place_of_a_text_is_422(self, platform: Any, mat_file: Path) -> None:
+        files = {"manufacturer": ("x.txt", b"Severson"), "file": ("x.mat", mat_file.read_bytes())}
+        answer = platform.http.post("/api/v1/batteries", files=files)
+        assert answer.status_code == 422
+        assert answer.json()["error"]["details"] == [{"field": "manufacturer", "issue": "Must be sent as text"}]
 
     @pytest.mark.parametrize(
         ("sent", "shown"),

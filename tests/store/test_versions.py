@@ -207,6 +207,24 @@ class TestPush:
         with pytest.raises(MissingObject, match=listing(home, first.dvc_hash)["raw/1.mat"]):
             remotes.push_everything()
 
+    @pytest.mark.parametrize("gone", ["raw/1.mat", ""])
+    def test_of_everything_copies_what_is_there_and_says_what_is_lost(self, home, upload, other_mat, gone):
+        upload()
+        first = version_everything(push=False)
+        delete_battery(1)
+        upload(other_mat)
+        second = version_everything(push=False)
+        lost = listing(home, first.dvc_hash)[gone] if gone else first.dvc_hash
+        cached(home, lost).unlink()
+        with pytest.raises(MissingObject, match=f"{lost}; the remote has every version but {first.id}$"):
+            remotes.push_everything()
+        with reading() as session:
+            unpushed = session.scalars(select(DataVersion.id).where(DataVersion.pushed_at.is_(None))).all()
+        assert unpushed == [first.id]
+        shutil.rmtree(home.home / ".dvc" / "cache")
+        remotes.pull([second.dvc_hash])
+        assert not_cached(home, objects_of(home, second.dvc_hash)) == set()
+
     def test_of_everything_makes_up_for_what_the_remote_lost(self, home, upload, version_now):
         upload()
         version = version_now()
