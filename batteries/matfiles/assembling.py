@@ -1,6 +1,7 @@
 """Cycles out of a file's records: units and signs settled, charges put before their discharges, recorded facts kept."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ LARGEST_FALL_V = 1.0  # of the voltage over a cell's resistance: no cell is load
 
 def cycles_of(entries: Sequence[Entry], nominal_ah: float | None, findings: Findings) -> list[Cycle]:
     """The cycles of a cell, in the product's units and sign; `findings` learn what was assumed and repaired."""
+    entries = _by_whole_numbers(entries, findings)
     records = [entry.samples for entry in entries]
     records = in_volts(records, findings)
     records = in_celsius(records, findings)
@@ -59,6 +61,14 @@ def _charged_after(record: Samples) -> bool:
         return False
     half = int(np.searchsorted(drawn, drawn[-1] / 2.0))
     return bool(taken[half] < LITTLE_BEFORE * taken[-1])
+
+
+def _by_whole_numbers(entries: Sequence[Entry], findings: Findings) -> Sequence[Entry]:
+    """The records without the numbers that they have, where one of them is 1.5: rounded, they would name two cycles."""
+    if not any(entry.fractional for entry in entries):
+        return entries
+    findings.assumed.append("the cycle numbers in the file are not whole, and are not taken for numbers of cycles")
+    return [replace(entry, index=None) for entry in entries]
 
 
 def _indices(recorded: Sequence[int | None], findings: Findings) -> list[int]:

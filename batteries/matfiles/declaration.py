@@ -28,7 +28,6 @@ class Declaration:
     """A layout: which names it has for the product's columns, in which units, and what is known of its cells."""
 
     name: str
-    description: str  # completes "Layouts that are read: name (…)"
     cycles: str  # the cell's field with the cycles; or a pattern of field names whose group is the cycle's number
     columns: Columns  # by the product's column, see `units.UNITS`; of several the first found
     positive_on: str = "charge"  # or "discharge": what a positive current means in the layout

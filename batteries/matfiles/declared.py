@@ -25,7 +25,6 @@ def declared(declaration: Declaration) -> Layout:
     """The layout's reader."""
     return Layout(
         name=declaration.name,
-        description=declaration.description,
         cells=partial(_cells, declaration),
     )
 

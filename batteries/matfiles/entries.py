@@ -19,6 +19,7 @@ Record = Mapping[str, Node]
 COUNTERS = ("capacity_ah", "discharged_ah", "charged_ah", "charge_ah")
 NOTHING = np.empty(0)
 LARGEST_INDEX = 2**31 - 1
+WHOLE_WITHIN = 1e-3  # single precision and sums of tenths are that exact
 DATE_LENGTH = 6
 
 
@@ -34,7 +35,7 @@ class Source:
 class Entry:
     """One record as the file has it, in the units that are said. A cycle, or the charge or discharge of one."""
 
-    index: int | None  # its own number, where it has one
+    index: int | None  # its own number, where it has a whole one
     samples: Samples  # of one length, which may be 0; what is not there is NaN
     counters: Samples = field(default_factory=dict)  # of that length too
     scalars: dict[str, float] = field(default_factory=dict)  # one number a record: capacities, resistance
@@ -42,6 +43,7 @@ class Entry:
     nothing: str = ""  # why there are no samples although there are numbers, where that is known
     kind: str | None = None  # 'charge' or 'discharge' where the file says so
     started: datetime | None = None
+    fractional: bool = False  # whether its own number is none of a cycle: 1.5
 
     @property
     def size(self) -> int:
@@ -94,8 +96,9 @@ def entry(values: Mapping[str, Floats], *, kind: str | None = None, started: dat
     scalars = {name: one for name in (*COUNTERS, "resistance_ohm") if (one := _constant(values.get(name))) is not None}
     per_sample = {name: counter for name, counter in per_sample.items() if name not in scalars}
     known_lengths = [column for column in SAMPLE_COLUMNS if values.get(column, NOTHING).size]
+    number = values.get("cycle_index", NOTHING)
     return Entry(
-        index=whole(values.get("cycle_index", NOTHING)),
+        index=whole(number),
         samples={column: equal[column] if column in equal else np.full(usable, np.nan) for column in SAMPLE_COLUMNS},
         counters=per_sample,
         scalars=scalars,
@@ -103,6 +106,7 @@ def entry(values: Mapping[str, Floats], *, kind: str | None = None, started: dat
         nothing=nothing,
         kind=kind,
         started=started,
+        fractional=whole(number) is None and bool(np.isfinite(number[:1]).any()),
     )
 
 
@@ -124,14 +128,16 @@ def joined_entries(parts: Sequence[Entry]) -> Entry:
         scalars={name: value for part in parts for name, value in part.scalars.items()},
         unequal=tuple(dict.fromkeys(name for part in parts for name in part.unequal)),
         nothing=next((part.nothing for part in parts if part.nothing), ""),
+        fractional=any(part.fractional for part in parts),
     )
 
 
 def whole(values: Floats) -> int | None:
-    """The first value as a cycle number; None where it is not one."""
+    """The first value as a cycle number; None where it is not a whole one."""
     if not values.size or not abs(values[0]) <= LARGEST_INDEX:
         return None
-    return round(float(values[0]))
+    number = round(float(values[0]))
+    return number if abs(values[0] - number) <= WHOLE_WITHIN else None
 
 
 def date_of(node: Node | None) -> datetime | None:

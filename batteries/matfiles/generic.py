@@ -134,6 +134,7 @@ def _directed(part: Entry) -> Entry:
         scalars={key: value for key, value in scalars.items() if np.isfinite(value)},
         unequal=part.unequal,
         nothing=part.nothing,
+        fractional=part.fractional,
     )
 
 
@@ -270,7 +271,5 @@ def _largest_run(current: Floats, charge: Floats) -> float:
 
 LAYOUT = Layout(
     name="generic",
-    description="a struct array, a cell array of structs, cell arrays, matrices, or flat columns with a cycle number, "
-    "with voltage and current and perhaps time, temperature and capacity in the usual spellings",
     cells=cells,
 )

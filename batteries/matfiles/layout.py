@@ -29,7 +29,6 @@ class Layout:
     """
 
     name: str
-    description: str  # completes "Layouts that are read: name (…)"
     cells: Callable[[Struct], tuple[Cell, ...]]
 
 

@@ -190,8 +190,5 @@ def _advice(variables: Struct) -> str:
 
 
 def _layouts() -> str:
-    return (
-        "Layouts that are read: "
-        + "; ".join(f"{layout.name} ({layout.description})" for layout in known_layouts())
-        + "."
-    )
+    names = ", ".join(layout.name for layout in known_layouts())
+    return f"Layouts that are read: {names}; docs/formats.md describes them."

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,6 +11,7 @@ import pytest
 from batteries.cycles import SCALARS, cycle_scalars
 from batteries.features import FEATURE_NAMES
 from batteries.recordings import Cycle, Recording
+from batteries.samples import synthetic_cell
 from store import recording_writer, recordings
 from store.settings import CHECKOUT
 
@@ -104,6 +106,26 @@ class TestFile:
         assert table["capacity_ah"].isna().sum() == COUNT // 2
         assert table["voltage"].dtype == object
         assert table["voltage"][4].dtype == np.float32
+
+    def test_is_read_as_the_documentation_reads_it(self, tmp_path, capsys):
+        (tmp_path / "cycles").mkdir()
+        recording = synthetic_cell(cycles=30)
+        path = recordings.path_of(tmp_path, 1)
+        features = np.zeros((30, len(FEATURE_NAMES)))
+        recording_writer.write(path, recording, cycle_scalars(recording), [features], 1.1)
+        example = (CHECKOUT / "docs" / "features.md").read_text().split('```python title="read"\n')[1].split("```")[0]
+        exec(example.replace("data/cycles/1.parquet", str(path)), {})  # noqa: S102 - our own document
+        assert capsys.readouterr().out == f"synthetic 1.1 30 {len(recording.cycles[9])}\n"
+
+    def test_has_the_columns_that_are_documented(self, data):
+        rows = (CHECKOUT / "docs" / "features.md").read_text().split("## The Parquet file")[1].splitlines()
+        named = [row.split("|")[1] for row in rows if row.startswith("| `")]
+        documented = re.findall(r"`([a-z_]+)`", " ".join(named))
+        columns = pq.read_schema(recordings.path_of(data, 5)).names
+        assert [name for name in columns if name not in SCALARS and not name.startswith("f_")] == [
+            name for name in documented if name not in SCALARS
+        ]
+        assert set(columns) >= set(documented)
 
     def test_a_recording_comes_back(self, data):
         back = recordings.read_recording(recordings.path_of(data, 5))

@@ -10,7 +10,6 @@ from batteries.matfiles.declared import declared
 LAYOUT = declared(
     Declaration(
         name="matr",
-        description="'batch', a struct array of cells, or one cell, with 'cycles' (I, V, T, t, …) and 'summary'",
         cycles="cycles",
         columns={
             "cycle_index": Column("summary.cycle"),

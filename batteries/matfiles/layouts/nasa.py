@@ -22,7 +22,6 @@ def resistance_ohm(operation: Record) -> float | None:
 LAYOUT = declared(
     Declaration(
         name="nasa",
-        description="a struct named as the cell whose field 'cycle' lists operations with 'type' and 'data'",
         cycles="cycle",
         inside="data",
         kind="type",

@@ -10,7 +10,6 @@ from batteries.matfiles.declared import declared
 LAYOUT = declared(
     Declaration(
         name="oxford",
-        description="'Cell1', … with cyc0000, cyc0100, …, each with C1ch and C1dc (t, v, q, T)",
         cycles=r"cyc(\d+)",
         parts={"C1ch": "charge", "C1dc": "discharge"},
         columns={

@@ -6,7 +6,6 @@ from batteries.matfiles.declared import declared
 LAYOUT = declared(
     Declaration(
         name="xjtu",
-        description="'data', a struct for each cycle with voltage_V, current_A, relative_time_min, and 'summary'",
         cycles="data",
         columns={
             "time_s": Column("relative_time_min", "min"),

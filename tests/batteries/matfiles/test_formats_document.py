@@ -60,5 +60,5 @@ class TestText:
             assert understand(word.replace("(s)", "s")) is not None, word
 
     def test_read_names_it_in_a_refusal(self, write_mat, tmp_path):
-        with pytest.raises(Exception, match=r"Layouts that are read: matr .*; nasa .*; oxford .*; xjtu .*; generic"):
+        with pytest.raises(Exception, match="read: matr, nasa, oxford, xjtu, generic; docs"):
             read(write_mat(tmp_path / "x.mat", {"a": 1.0}))

@@ -125,6 +125,24 @@ class TestForms:
         recording = read(write_mat(tmp_path / "x.mat", columns))
         assert [len(cycle) for cycle in recording.cycles] == [TIME_S.size - 4, TIME_S.size, TIME_S.size]
 
+    def test_cycle_numbers_that_are_not_whole_are_none_and_never_collide(self, write_mat, tmp_path):
+        cycles = [record(number) for number in (1.0, 1.5, 2.0, 2.5)]
+        recording = read(write_mat(tmp_path / "x.mat", {"cycles": cycles}))
+        assert [cycle.index for cycle in recording.cycles] == [1, 2, 3, 4]
+        said = recording.report.assumed
+        assert "the cycle numbers in the file are not whole, and are not taken for numbers of cycles" in said
+        assert "cycles without a number of their own are numbered by their place, from 1" in said
+
+    def test_cycle_numbers_of_halves_of_cycles_may_be_halves(self, write_mat, tmp_path):
+        columns = dict(FORMS["flat columns"])
+        columns["cycle_number"] = np.where(columns["current"] < 0, 0.5, 0.0) + columns["cycle_number"]
+        recording = read(write_mat(tmp_path / "x.mat", columns))
+        assert [cycle.index for cycle in recording.cycles] == [1, 2, 3]
+
+    def test_cycle_numbers_in_single_precision_are_whole(self, write_mat, tmp_path):
+        cycles = [record(np.float32(number)) for number in (5.00001, 5.99999, 9.0)]
+        assert [cycle.index for cycle in read(write_mat(tmp_path / "x.mat", {"cycles": cycles})).cycles] == [5, 6, 9]
+
     def test_integers_are_numbers_too(self, write_mat, tmp_path):
         millivolts = np.round(1000 * VOLTAGE).astype(np.uint16)
         recording = read(write_mat(tmp_path / "x.mat", {"cycles": records(voltage_V=millivolts)}))
