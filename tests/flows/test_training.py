@@ -126,6 +126,16 @@ class TestFailing:
         assert models() == []
         assert not claiming.folder(job_id).exists()
 
+    def test_a_loss_that_is_no_number_fails_the_job_with_what_to_try(
+        self, battery, submit, job, events, models, monkeypatch
+    ):
+        monkeypatch.setattr("models.network.data_loss", lambda out, _: out.sum() * float("nan"))
+        job_id = submit([battery()], epochs=3)
+        assert training.run(job_id) == "failed"
+        assert "no longer a finite number in epoch 1; a learning rate below 0.001 may help" in job(job_id).error_message
+        assert events(job_id)[-1].type == "error"
+        assert (job(job_id).current_epoch, models()) == (0, [])
+
     def test_a_battery_deleted_meanwhile_fails_the_job(self, battery, submit, job):
         job_id = submit([battery(), 99])
         assert training.run(job_id) == "failed"
