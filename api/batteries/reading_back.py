@@ -18,6 +18,7 @@ from api.batteries.cycles import Asked
 from api.batteries.formats import FORMATS, JSON, Format, Name, chosen
 from api.conditional import is_known, kept, not_modified
 from api.documentation import errors
+from api.memory import give_back
 from api.responses import Json
 from api.state import State
 
@@ -125,6 +126,7 @@ async def all_of(first: bytes, rest: Generator[bytes], limiter: CapacityLimiter)
             piece = await run_sync(next, rest, None, limiter=limiter)
     finally:
         rest.close()  # the file that it reads
+        give_back()
 
 
 def page_headers(path: str, query: QueryParams, asked: Asked, total: int) -> dict[str, str]:
