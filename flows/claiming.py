@@ -13,7 +13,7 @@ from pathlib import Path
 from sqlalchemy.orm import Session
 
 from models.hyperparameters import HYPERPARAMETERS, Hyperparameters
-from store import jobs
+from store import files, jobs
 from store.session import transaction
 from store.settings import get_settings
 
@@ -37,7 +37,7 @@ class Claim:
 
 def folder(job_id: int) -> Path:
     """Where the job keeps its checkpoint and its data while it runs."""
-    return get_settings().var / "jobs" / str(job_id)
+    return files.job_folder(get_settings().var, job_id)
 
 
 def claim(job_id: int, flow_run_id: str | None = None) -> Claim | None:
@@ -71,8 +71,7 @@ def best_val_loss(session: Session, job_id: int) -> float:
 @contextmanager
 def held(job_id: int, within_s: float) -> Iterator[bool]:
     """Hold the job's lock; False when another living process has it. The system lets go of a dead process's lock."""
-    path = folder(job_id) / LOCK
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = files.private_folder(folder(job_id)) / LOCK
     with path.open("w") as file:
         deadline = time.monotonic() + within_s
         while not (ours := try_lock(file.fileno())) and time.monotonic() < deadline:
@@ -92,10 +91,7 @@ def try_lock(descriptor: int) -> bool:
 def is_held(job_id: int) -> bool:
     """Whether a living process of this machine works on the job."""
     path = folder(job_id) / LOCK
-    if not path.exists():
-        return False
-    with path.open("r") as file:
-        return not try_lock(file.fileno())
+    return path.exists() and not files.is_abandoned(path)
 
 
 def tidy(job_id: int) -> None:

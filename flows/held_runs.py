@@ -4,12 +4,11 @@ The system lets go of a dead process's lock, whatever killed it; Prefect may not
 """
 
 import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from store.files import private_folder
+from store.files import is_abandoned, private_folder
 from store.settings import get_settings
 
 
@@ -36,23 +35,7 @@ def held(flow_run_id: str) -> Iterator[None]:
 def without_process() -> list[str]:
     """Ids of the runs whose process ended without saying how."""
     root = folder()
-    return [path.name for path in sorted(root.iterdir()) if is_free(path)] if root.is_dir() else []
-
-
-def is_free(path: Path) -> bool:
-    """Whether nobody holds the file; one that is gone was put away by its process."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    else:
-        return True
-    finally:
-        os.close(descriptor)
+    return [path.name for path in sorted(root.iterdir()) if is_abandoned(path)] if root.is_dir() else []
 
 
 def put_away(flow_run_id: str) -> None:

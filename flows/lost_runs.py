@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from flows import held_runs
+from store.deployments import WORK_POOL
 from store.tables import utc_now
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.objects import FlowRun, State
 
-POOL = "battery"
 PENDING_FOR = timedelta(minutes=5)  # a worker starts a run within seconds, or died with it
 
 
@@ -72,5 +72,5 @@ def pending(prefect: "SyncPrefectClient") -> "list[FlowRun]":
     from prefect.client.schemas.objects import StateType
 
     taken = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PENDING])))
-    pool = WorkPoolFilter(name=WorkPoolFilterName(any_=[POOL]))
+    pool = WorkPoolFilter(name=WorkPoolFilterName(any_=[WORK_POOL]))
     return list(prefect.read_flow_runs(flow_run_filter=taken, work_pool_filter=pool))

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from flows import claiming, lost_runs, publishing
-from store import jobs
+from store import deployments, jobs
 from store.session import reading, transaction
 from store.settings import get_settings
 from store.tables import Job, utc_now
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.objects import FlowRun
 
-DEPLOYMENT = "train-model/train"
 ATTEMPTS = 3  # without an epoch in between: a job that kills its process every time is not tried for ever
 LOCKS_WITHIN = timedelta(seconds=30)  # a run that began this lately may not have the job's lock yet
 
@@ -92,9 +91,9 @@ def hand_on(prefect: "SyncPrefectClient", job: Job) -> None:
         if not jobs.is_live(session, job.id):  # it was over a moment after it was looked at
             return
     new = prefect.create_flow_run_from_deployment(
-        prefect.read_deployment_by_name(DEPLOYMENT).id,
+        prefect.read_deployment_by_name(deployments.TRAIN).id,
         parameters={"job_id": job.id},
-        name=run_name(job),
+        name=deployments.run_name(job.id),
         idempotency_key=f"train-{job.id}-{job.created_at.isoformat()}-after-{job.flow_run_id}",
     )
     with transaction() as session:
@@ -110,11 +109,6 @@ def handed_on(job: Job) -> str:
     return f"The training process ended without a word {reached}; another one goes on as soon as there is a place"
 
 
-def run_name(job: Job) -> str:
-    """What the job's runs are called in Prefect; the API calls them so too."""
-    return f"job-{job.id}"
-
-
 def count_runs(prefect: "SyncPrefectClient", job: Job) -> int:
     """How many runs of the job got to run since it last finished an epoch."""
     from prefect.client.schemas.filters import (
@@ -127,7 +121,7 @@ def count_runs(prefect: "SyncPrefectClient", job: Job) -> int:
         told = jobs.newest_progress(session, job.id)
     since = job.created_at if told is None or not job.current_epoch else told.created_at
     of_job = FlowRunFilter(
-        name=FlowRunFilterName(any_=[run_name(job)]),
+        name=FlowRunFilterName(any_=[deployments.run_name(job.id)]),
         expected_start_time=FlowRunFilterExpectedStartTime(after_=since - timedelta(seconds=1)),
     )
     return sum(flow_run.run_count > 0 for flow_run in prefect.read_flow_runs(flow_run_filter=of_job))

@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from launch.display import console, errors
-from store.settings import Settings, get_settings
+from store.settings import get_settings
 
 METRICS = {
     "P1": ("soh_rmspe", "soh_mae", "rul_rmse", "coverage_90", "ece"),
@@ -41,7 +41,7 @@ def run_benchmark(protocol: str, data: Path, seeds: int, *, as_json: bool) -> in
     else:
         for table in tables(protocol, result):
             console.print(table)
-    log(log_run(get_settings(), data, result))
+    log(log_run(data, result))
     return 0
 
 
@@ -74,23 +74,16 @@ def _number(value: float | None, spread: float | None = None) -> str:
     return f"{value:.{digits}f}" + (f" ± {spread:.{digits}f}" if spread else "")
 
 
-def log_run(settings: Settings, data: Path, result: Mapping[str, Any]) -> str:
+def log_run(data: Path, result: Mapping[str, Any]) -> str:
     """Log a run to the MLflow server if it answers, else to its database; say where."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    from flows.publishing import mlflow_answers
     from models.protocols.logging import log_result
 
+    settings = get_settings()
     uri, where = settings.mlflow, "MLflow"
-    if not _answers(uri):
+    if not mlflow_answers():
         settings.var.mkdir(parents=True, exist_ok=True)
         uri, where = f"sqlite:///{settings.var / 'mlflow.db'}", "MLflow's database, whose server does not run"
     run_id = log_result(uri, EXPERIMENT, data, result)
     return f"Logged to {where}: run {run_id} of {EXPERIMENT!r}"
-
-
-def _answers(uri: str) -> bool:
-    import httpx
-
-    try:
-        return httpx.get(f"{uri}/health", timeout=2.0).is_success
-    except httpx.HTTPError:
-        return False

@@ -10,7 +10,8 @@ from typing import Any
 import httpx
 
 from launch.failures import DeploymentFailed
-from launch.parts import WORK_POOL, python
+from launch.parts import python
+from store.deployments import WORK_POOL
 from store.files import private_folder
 from store.settings import CHECKOUT, Settings
 

@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 
 import httpx
 
-from launch.parts import WORK_POOL, Part
+from launch.parts import Part
+from store.deployments import WORK_POOL
 from store.settings import Settings
 
 ASK_S = 2.0

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from store.settings import Settings
 
-WORK_POOL = "battery"
 LOOPBACK = "127.0.0.1"
 
 

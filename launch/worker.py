@@ -13,7 +13,7 @@ from datetime import timedelta
 import httpx
 from sqlalchemy.exc import SQLAlchemyError
 
-from launch.parts import WORK_POOL
+from store.deployments import RECONCILE, WORK_POOL
 from store.settings import Settings, get_settings
 
 LOOK_EVERY_S = 10.0
@@ -64,9 +64,9 @@ class Rounds:
 
 
 def ask_for_reconciliation(settings: Settings) -> None:
-    """One run of ``reconcile/reconcile``. Raises httpx.HTTPError."""
+    """One run of the flow ``reconcile``. Raises httpx.HTTPError."""
     with httpx.Client(base_url=settings.prefect, timeout=ANSWER_WITHIN_S, trust_env=False) as client:
-        found = client.get("/deployments/name/reconcile/reconcile").raise_for_status()
+        found = client.get(f"/deployments/name/{RECONCILE}").raise_for_status()
         client.post(f"/deployments/{found.json()['id']}/create_flow_run", json={}).raise_for_status()
 
 

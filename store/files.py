@@ -65,10 +65,10 @@ def beginning(parent: Path, *, exclusive: bool) -> Iterator[None]:
         os.close(held)
 
 
-def is_abandoned(folder: Path) -> bool:
-    """Whether no living process holds this incoming folder."""
+def is_abandoned(path: Path) -> bool:
+    """Whether a folder or file is there and no living process holds its lock."""
     try:
-        held = os.open(folder, os.O_RDONLY)
+        held = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
         return False
     try:
