@@ -92,21 +92,28 @@ class Registry:
         """Open a job's run and give its id; one already there (by `run_id`, or by tag `battery.job`) is resumed."""
         from mlflow.entities import Param, RunTag
 
-        tags = {"battery.algorithm": algorithm, **tags}
-        if run_id is None and JOB_TAG in tags:
-            of_job = f"tags.`{JOB_TAG}` = '{tags[JOB_TAG]}'"
-            found = self.client.search_runs([self.experiment_id], of_job, max_results=1)
-            run_id = found[0].info.run_id if found else None
-        if run_id is None:
-            run_id = self.client.create_run(self.experiment_id, run_name=name).info.run_id
+        told = {key: str(value) for key, value in {"battery.algorithm": algorithm, **tags}.items()}
+        found = [run_id] if run_id is not None else self._runs_of_job(told)
+        if found:
+            self.client.update_run(found[0], status="RUNNING")
         else:
-            self.client.update_run(run_id, status="RUNNING")
+            made = self.client.create_run(self.experiment_id, run_name=name, tags=told).info.run_id
+            found = self._runs_of_job(told) or [made]
+        for twin in found[1:]:  # a server that died while it answered was asked again: it has made two
+            self.client.delete_run(twin)
         self.client.log_batch(
-            run_id,
+            found[0],
             params=[Param(key, str(value)[:MAX_PARAM]) for key, value in params.items()],
-            tags=[RunTag(key, str(value)) for key, value in tags.items()],
+            tags=[RunTag(key, value) for key, value in told.items()],
         )
-        return str(run_id)
+        return str(found[0])
+
+    def _runs_of_job(self, tags: Mapping[str, str]) -> list[str]:
+        """Ids of the runs that these tags say are one job's; none where they name no job."""
+        if JOB_TAG not in tags:
+            return []
+        runs = self.client.search_runs([self.experiment_id], f"tags.`{JOB_TAG}` = '{tags[JOB_TAG]}'")
+        return [run.info.run_id for run in runs]
 
     def log_epochs(self, run_id: str, epochs: Sequence[Epoch]) -> None:
         """Log the losses of the epochs that have gathered, in one call."""

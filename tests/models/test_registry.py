@@ -69,6 +69,18 @@ class TestRuns:
         assert registry.start_run("bilstm", "a run", {"epochs": 2}, {}, run_id=first) == first
         assert registry.client.get_run(first).info.status == "RUNNING"
 
+    def test_a_run_that_a_dying_server_made_twice_is_one(self, registry, monkeypatch):
+        create = registry.client.create_run
+
+        def create_twice(*given, **named):
+            create(*given, **named)
+            return create(*given, **named)
+
+        monkeypatch.setattr(registry.client, "create_run", create_twice)
+        run_id = registry.start_run("bilstm", "a run", {}, {"battery.job": 4713})
+        found = registry.client.search_runs([registry.experiment_id], "tags.`battery.job` = '4713'")
+        assert [run.info.run_id for run in found] == [run_id]
+
 
 class TestRegister:
     def test_the_weights_downloaded_are_those_that_were_hashed(self, mlflow_server, registered):
