@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batteries import labels
-from batteries.windows import History, Windows, concatenate, fingerprint, windows_of
+from batteries.windows import History, Windows, concatenate, fingerprint, make_windows, windows_of
 
 OPENING = 10  # cycles that a record begins with by which a cell is known again: a file that has grown begins the same
 MIN_CYCLES = 12  # with a known SoH, for a cell to be split in time or to judge others
@@ -107,7 +107,7 @@ def split(
     return Split(
         train,
         validation,
-        _whole(histories, test, length),
+        make_windows(histories, length, test),
         train_cells=_names(histories, taught),
         validation_cells=_names(histories, validating),
         test_cells=_names(histories, test),
@@ -141,7 +141,8 @@ def _cross_fitted(
     folds = min(max(FOLDS, networks), len(teachers))
     withheld = tuple(tuple(sorted(teachers[network % folds :: folds])) for network in range(networks))
     validating = sorted(set().union(*withheld))
-    return _whole(histories, sorted(teachers), length), _whole(histories, validating, length), withheld, length
+    train, validation = (make_windows(histories, length, numbers) for numbers in (sorted(teachers), validating))
+    return train, validation, withheld, length
 
 
 def _names(histories: Sequence[History], numbers: set[int] | Sequence[int]) -> tuple[str, ...]:
@@ -149,7 +150,7 @@ def _names(histories: Sequence[History], numbers: set[int] | Sequence[int]) -> t
 
 
 def _joined(windows: Windows, histories: Sequence[History], more: Sequence[int], length: int) -> Windows:
-    return concatenate([windows, _whole(histories, more, length)]) if more else windows
+    return concatenate([windows, make_windows(histories, length, more)]) if more else windows
 
 
 def _usable(histories: Sequence[History]) -> tuple[list[int], list[str]]:
@@ -181,10 +182,6 @@ def _too_short(history: History) -> str:
         f"{history.cell}: {_labelled(history)} of its {len(history)} cycles have features and a known state of health; "
         f"at least {MIN_CYCLES} are needed"
     )
-
-
-def _whole(histories: Sequence[History], numbers: Sequence[int], length: int) -> Windows:
-    return concatenate([windows_of(histories[number], number, length) for number in numbers])
 
 
 def _in_time(histories: Sequence[History], number: int, length: int, *, end_of_life: float, networks: int) -> Split:

@@ -85,8 +85,8 @@ def rul_lower_bound(history: History, seen_to: float | None = None) -> Floats:
     return np.asarray((np.nanmax(index) if seen_to is None else seen_to) - index, dtype=np.float64)
 
 
-def make_windows(histories: Sequence[History], length: int) -> Windows:
-    """One window of at most `length` cycles for every cycle of every history that has something to teach.
+def make_windows(histories: Sequence[History], length: int, numbers: Sequence[int] | None = None) -> Windows:
+    """One window of at most `length` cycles for every cycle of every history, or of these, that has something to teach.
 
     A cycle whose SoH, RUL and lower bound of RUL are all unknown, or that has no known feature, is asked nothing; yet
     the windows after it see it.
@@ -100,8 +100,8 @@ def make_windows(histories: Sequence[History], length: int) -> Windows:
         raise ValueError("no histories")
     if len({h.features.shape[1] for h in histories}) != 1:
         raise ValueError("histories with different numbers of features")
-    parts = [windows_of(history, number, length) for number, history in enumerate(histories)]
-    return concatenate(parts)
+    asked = range(len(histories)) if numbers is None else numbers
+    return concatenate([windows_of(histories[number], number, length) for number in asked])
 
 
 def windows_of(history: History, number: int, length: int, first_row: int = 0, seen_to: float | None = None) -> Windows:

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from batteries.matfiles.entries import Entry, Floats, spread
 from batteries.matfiles.layout import Samples
+from batteries.segments import SECONDS_PER_HOUR
 
-SECONDS_PER_HOUR = 3600.0
 AGREES = 1.2  # recorded and integrated charge, either way
 LOADED_SHARE = 0.05
 

@@ -73,6 +73,10 @@ class TestMakeWindows:
         with pytest.raises(ValueError, match=message):
             make_windows(histories, length)
 
+    def test_of_some_histories_alone_says_where_they_are_among_all(self):
+        windows = make_windows([history(4), history(5), history(2)], 3, [2, 0])
+        assert windows.cell.tolist() == [2, 2, 0, 0, 0, 0]
+
     def test_refuses_cells_with_different_features(self):
         other = History("b", np.arange(2), np.zeros((2, 3)), np.ones(2), np.ones(2))
         with pytest.raises(ValueError, match="different numbers of features"):
