@@ -1,18 +1,22 @@
 """What every network starts from: a regression in closed form, its settings chosen across cells.
 
 Either a straight line (ridge regression) or a smooth curve (kernel ridge regression with a Gaussian and a linear kernel
-over centres taken from the training rows: Nystroem's method, Williams & Seeger, NIPS 2000). Chosen with the lowest
-error on cells left out one after the other (on validation where one cell teaches): line or curve; the penalty; a
-line's weighing of columns by the square of their covariance with the target, which keeps out what merely tells cells
-apart; a curve's width; how much of the past counts; and how far beyond its training range a column is believed. The
-networks of an ensemble take the best few in turn: with few cells their order is chance, and their mean errs less.
+over centres taken from the training rows: Nystroem's method, Williams & Seeger, NIPS 2000). A smooth curve over all of
+the past is expected, and taken unless another setting surely errs less on cells left out in turn (on validation where
+one cell teaches): line or curve; the penalty; a line's weighing of columns by the square of their covariance with the
+target, which keeps out what merely tells cells apart; a curve's width; how much of the past counts. With few cells the
+lowest error is chance: what was chosen by it alone erred more on other cells than what was expected. The networks of
+an ensemble take a few settings in turn: their mean errs less.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
@@ -23,11 +27,13 @@ ROUGHNESSES = (1e-5, 1e-4, 1e-3, 1e-2)  # a curve's penalty per training row
 LINEAR = 0.5  # weight of the linear kernel beside the Gaussian one
 CENTRES = (256, 1024)  # least and most, one for `ROWS_A_CENTRE` rows
 ROWS_A_CENTRE = 16
-REACHES = (0.0, 0.5)  # in widths of the training range
+REACH = 0.5  # how far beyond its training range a column is believed, in widths of it
 FOLDS = 6
-BEST = 3  # settings that the networks share
+BEST = 3  # settings that the networks share, where others than those expected are taken
 ENOUGH_CELLS = 4  # to choose by; with two or three, whose inner folds learn from one or two, what wins is too smooth
-UNCHOSEN = ((1e-4, 0.3), (1e-5, 0.1), (1e-4, 0.1), (1e-5, 0.3))  # penalty and width of SoH's curves with few cells
+SURE = 2.0  # standard errors of the mean over cells
+EXPECTED = ((1e-4, 0.3), (1e-3, 0.3), (1e-4, 1.0), (1e-3, 1.0))  # penalty and width of SoH's curves
+EXPECTED_OF_FEW = ((1e-4, 0.3), (1e-5, 0.1), (1e-4, 0.1), (1e-5, 0.3))  # where fewer cells teach than are enough
 MOST_ROWS = 3000  # of which settings are chosen; a final fit takes ten times as many
 BLOCKS = 10  # of neighbouring rows, drawn with replacement for each network
 
@@ -63,11 +69,10 @@ class Setting:
     spans: int = 1
 
 
-def usual(spans: int) -> list[tuple[Setting, Setting]]:
-    """Settings of SoH and RUL that are taken unchosen, in turn. RUL bends more sharply than SoH."""
-    soh = [Setting(strength, width=width, spans=spans) for strength, width in UNCHOSEN]
-    rul = [Setting(1e-5, width=1.0, spans=1 + number % spans) for number in range(len(UNCHOSEN))]
-    return list(zip(soh, rul, strict=True))
+def expected(spans: int, *, few: bool) -> tuple[list[Setting], list[Setting]]:
+    """Settings of SoH and of RUL that do well on most cells, to be taken in turn. RUL bends more sharply than SoH."""
+    soh = [Setting(strength, width=width, spans=spans) for strength, width in (EXPECTED_OF_FEW if few else EXPECTED)]
+    return soh, [Setting(1e-5, width=1.0, spans=1 + number % spans) for number in range(len(soh))]
 
 
 def settings(spans: int) -> list[Setting]:
@@ -119,13 +124,19 @@ class Base(nn.Module):
         self.register_buffer("bumps", torch.zeros(2, 0))
         self.register_buffer("slope", torch.zeros(2, inputs))
 
-    def forward(self, z: Tensor) -> Tensor:
-        """Inputs (B, D) to standardised SoH and RUL (B, 2)."""
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs (B, D) to standardised SoH and RUL (B, 2), and how new they are to each curve: 0 to 1, (B, 2).
+
+        That is 1 - k^2 of the nearest centre, the variance that a Gaussian process of this kernel has left beside it.
+        A line tells nothing of the kind: 0.
+        """
         line = functional.linear(z, self.weight, self.bias)
         if not len(self.centres):
-            return line
-        curves = [gaussian(z, self.centres, self.width[i]) @ self.bumps[i] for i in range(2)]
-        return line + torch.stack(curves, dim=1)
+            return line, torch.zeros_like(line)
+        kernels = [gaussian(z, self.centres, self.width[i]) for i in range(2)]
+        curves = torch.stack([kernel @ self.bumps[i] for i, kernel in enumerate(kernels)], dim=1)
+        nearest = torch.stack([kernel.detach().amax(dim=1) for kernel in kernels], dim=1)
+        return line + curves, 1 - nearest.square()
 
     @torch.no_grad()
     def adopt(self, fits: Sequence[Fit], rows: Tensor) -> None:
@@ -210,15 +221,26 @@ def _line(rows: Tensor, target: Tensor, w: Tensor, strength: float, power: int) 
     return solution, offset - centre @ solution
 
 
-def choose(train: Rows, validation: Rows, spans: int) -> tuple[float, list[tuple[Setting, Setting]]]:
-    """Choose the reach, and the `BEST` settings of SoH and RUL, best first."""
-    if 1 < len(torch.unique(train.cell)) < ENOUGH_CELLS:
-        return REACHES[-1], usual(spans)
+def choose(train: Rows, validation: Rows, spans: int) -> list[tuple[Setting, Setting]]:
+    """Settings of SoH and RUL for the networks to take in turn."""
+    few = 1 < len(torch.unique(train.cell)) < ENOUGH_CELLS
+    usual = expected(spans, few=few)
+    if few:
+        return list(zip(*usual, strict=True))
     folds = _folds(train.thinned(MOST_ROWS)) or [(train.thinned(MOST_ROWS), validation.thinned(MOST_ROWS))]
-    errors = [_errors(folds, target, spans) for target in (0, 1)]
-    reach = min(REACHES, key=lambda r: min(errors[0][s, r] for s in settings(spans)))
-    ranked = [sorted(settings(spans), key=lambda s: found[s, reach])[:BEST] for found in errors]
-    return reach, list(zip(*ranked, strict=True))
+    soh, rul = (surely_better(_errors(folds, target, spans), usual[target]) for target in (0, 1))
+    return [(soh[number % len(soh)], rul[number % len(rul)]) for number in range(math.lcm(len(soh), len(rul)))]
+
+
+def surely_better(errors: Mapping[Setting, NDArray[np.float64]], usual: Sequence[Setting]) -> Sequence[Setting]:
+    """The best few of those whose error, cell by cell, is less than that of the usual ones; else the usual ones."""
+    reference = np.mean([errors[setting] for setting in usual], axis=0)
+    if len(reference) < 2:
+        return sorted(errors, key=lambda setting: float(errors[setting].mean()))[:BEST] if len(reference) else usual
+    gains = {setting: reference - error for setting, error in errors.items()}
+    doubt = {setting: SURE * gain.std(ddof=1) / np.sqrt(len(gain)) for setting, gain in gains.items()}
+    sure = [setting for setting, gain in gains.items() if gain.mean() > doubt[setting]]
+    return sorted(sure, key=lambda setting: -float(gains[setting].mean()))[:BEST] or usual
 
 
 def fit_both(
@@ -248,23 +270,22 @@ def _folds(train: Rows) -> list[tuple[Rows, Rows]]:
     return [(train[~out], train[out]) for out in held_out]
 
 
-def _errors(folds: Sequence[tuple[Rows, Rows]], target: int, spans: int) -> dict[tuple[Setting, float], float]:
-    """Mean error on what the folds judge, by setting and by how far beyond its training range a column is believed."""
-    found: dict[tuple[Setting, float], list[float]] = {(s, reach): [] for s in settings(spans) for reach in REACHES}
+def _errors(folds: Sequence[tuple[Rows, Rows]], target: int, spans: int) -> dict[Setting, NDArray[np.float64]]:
+    """Mean error on each cell that the folds judge, by setting."""
+    found: dict[Setting, list[float]] = {setting: [] for setting in settings(spans)}
     for fitted, judged in folds:
-        truth = judged.targets[target]
-        known = torch.isfinite(truth)
+        known = torch.isfinite(judged.targets[target])
+        truth, cell = judged.targets[target][known], judged.cell[known]
         low, high = fitted.z.amin(0), fitted.z.amax(0)
-        asked = {r: torch.clamp(judged.z[known], low - r * (high - low), high + r * (high - low)) for r in REACHES}
+        asked = torch.clamp(judged.z[known], low - REACH * (high - low), high + REACH * (high - low))
         centres = _centres(fitted, CENTRES[0])
         for shape in dict.fromkeys(replace(setting, strength=0.0) for setting in settings(spans)):
             strengths = STRENGTHS if shape.width is None else ROUGHNESSES
             fits = fit_one(fitted.z, fitted.targets[target], shape, spans=spans, centres=centres, strengths=strengths)
             for strength, fit in zip(strengths, fits, strict=True):
-                for reach in REACHES:
-                    error = functional.l1_loss(fit(asked[reach]), truth[known]) if bool(known.any()) else 0.0
-                    found[replace(shape, strength=strength), reach].append(float(error))
-    return {key: sum(errors) / len(errors) for key, errors in found.items()}
+                error = (fit(asked) - truth).abs()
+                found[replace(shape, strength=strength)] += [float(error[cell == c].mean()) for c in torch.unique(cell)]
+    return {setting: np.asarray(errors) for setting, errors in found.items()}
 
 
 def _bootstrap(rows: int, generator: Generator) -> Tensor:

@@ -6,7 +6,7 @@ Epochs are chosen on validation alone; the test windows are looked at once, at t
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,10 @@ from models.hyperparameters import HYPERPARAMETERS, Hyperparameters
 from models.lightning_modules import HealthModule, Lessons, Tensors
 from models.metrics import Judged, scores
 from models.observer import Epoch, Observer, Stopped, TrainingFailed
+from models.rehearsal import Rehearsal, held_out, rehearsals
 from models.scaling import TargetScale
 from models.spread import fit_spreads
-from models.starting import start, target_scale
+from models.starting import Beginning, start, target_scale
 from models.trainer import few_threads, train
 from models.trust import trust
 
@@ -111,7 +112,7 @@ def fit(
         **_provenance(parts, histories),
     }
     with few_threads(hyperparameters.batch_size):
-        module = _module(algorithm, hyperparameters, parts, names, scale=scale, end_of_life=end_of_life)
+        module, beginning = _module(algorithm, hyperparameters, parts, names, scale=scale, end_of_life=end_of_life)
         epochs = train(
             module,
             observer,
@@ -124,18 +125,24 @@ def fit(
         trust(ensemble, parts, scale)
         fit_spreads(ensemble, Tensors.of(parts.train, scale), absences(names), Lessons.of(parts).teaches)
         everyone = ModelBundle(ensemble, scale, Calibration.unknown(), metadata)
-        return _judge(everyone, parts, epochs, histories, observer)
+        return _judge(everyone, parts, rehearsals(everyone, parts, beginning), epochs, histories, observer=observer)
 
 
 def _judge(
-    everyone: ModelBundle, parts: Split, epochs: list[Epoch], histories: Sequence[History], observer: Observer
+    everyone: ModelBundle,
+    parts: Split,
+    rehearsed: Sequence[Rehearsal],
+    epochs: list[Epoch],
+    histories: Sequence[History],
+    *,
+    observer: Observer,
 ) -> Fitted:
     """Score on the test windows with a calibration that has not seen them; then calibrate on all that was held out."""
     bundle = everyone.only(*range(parts.networks))
     kind: Kind = "time" if parts.by_time else "cells"
     test = bundle.judge(parts.test)
-    held_out = _held_out(everyone, parts, _thinned(parts.train, CALIBRATING), parts.validation)
-    rehearsal = calibrate([judged.scored() for judged in held_out], "cells" if any(parts.withheld) else "time")
+    unseen = _held_out(bundle, parts, rehearsed, _thinned(parts.train, CALIBRATING), parts.validation)
+    rehearsal = calibrate([judged.scored() for judged in unseen], "cells" if rehearsed else "time")
     best = min(epochs, key=lambda epoch: epoch.val_loss)
     metrics = {
         "train_loss": best.train_loss,
@@ -149,12 +156,11 @@ def _judge(
         f"{metrics['soh_mae_training_mean']:.4f}), {metrics['test_accuracy']:.0%} of the cycles within 0.02; "
         f"weights of epoch {best.epoch}",
     )
-    alike = parts.by_time or any(parts.withheld)  # else validation is other life of the one cell that taught
-    rehearsed = held_out if alike else []
+    alike = parts.by_time or bool(rehearsed)  # else validation is other life of the one cell that taught
     calibration = calibrate(
-        [*(judged.scored() for judged in rehearsed), test.scored()],
+        [*(judged.scored() for judged in (unseen if alike else [])), test.scored()],
         kind,
-        {absent: _lacking(bundle, everyone, parts, absent, alike=alike) for absent in absences(bundle.feature_names)},
+        {absent: _lacking(bundle, parts, rehearsed, absent, alike=alike) for absent in absences(bundle.feature_names)},
     )
     final = ModelBundle(bundle.ensemble, bundle.scale, calibration, {**bundle.metadata, "metrics": metrics})
     cells = tuple(history.cell for history in histories)
@@ -162,37 +168,25 @@ def _judge(
     return Fitted(final, metrics, epochs, parts, cells, fingerprints, test, rehearsal)
 
 
-def _held_out(everyone: ModelBundle, parts: Split, train: Windows, validation: Windows) -> list[Judged]:
-    """What each network says of the cells withheld from it; where none were, what all say of validation.
-
-    How sure an answer is, is told as for any other: by all networks that answer. Where two or three cells teach, a
-    network without one of them learned from half of what answers, or two thirds: its errors count for as much less.
-    """
-    bundle = everyone.only(*range(parts.networks))
-    if not any(parts.withheld):
-        judged = bundle.judge(validation)
-        return [judged.without_rul() if parts.by_time else judged]  # one battery's RUL is a trend told from its start
-    found, cells = [], len(np.unique(parts.train.cell))
-    rehearsing = parts.networks < len(parts.withheld)
-    for number, withheld in enumerate(parts.withheld):
-        windows = train[np.isin(train.cell, withheld)]
-        if len(windows):
-            alone, together = everyone.only(number).judge(windows), bundle.judge(windows)
-            share = 1 - len(withheld) / cells if rehearsing else 1.0
-            sigmas = (together.soh_sigma / share, together.rul_sigma / share)
-            found.append(replace(alone, soh_sigma=sigmas[0], rul_sigma=sigmas[1]))
-    return found
+def _held_out(
+    bundle: ModelBundle, parts: Split, rehearsed: Sequence[Rehearsal], train: Windows, validation: Windows
+) -> list[Judged]:
+    """What is said of the teaching cells by rehearsals that do not know them; where there are none, of validation."""
+    if rehearsed:
+        return list(held_out(rehearsed, train))
+    judged = bundle.judge(validation)
+    return [judged.without_rul() if parts.by_time else judged]  # one battery's RUL is a trend told from its start
 
 
 def _lacking(
-    bundle: ModelBundle, everyone: ModelBundle, parts: Split, absent: frozenset[int], *, alike: bool
+    bundle: ModelBundle, parts: Split, rehearsed: Sequence[Rehearsal], absent: frozenset[int], *, alike: bool
 ) -> list[Scored]:
     """Scores of what was held out, of which some columns were taken away."""
     test, train, validation = (
         without_columns(_thinned(windows, REHEARSED), absent) for windows in (parts.test, parts.train, parts.validation)
     )
-    rehearsed = _held_out(everyone, parts, train, validation) if alike else []
-    return [*(judged.scored() for judged in rehearsed), bundle.judge(test).scored()]
+    unseen = _held_out(bundle, parts, rehearsed, train, validation) if alike else []
+    return [*(judged.scored() for judged in unseen), bundle.judge(test).scored()]
 
 
 def _thinned(windows: Windows, most: int) -> Windows:
@@ -210,16 +204,17 @@ def _module(
     *,
     scale: TargetScale,
     end_of_life: float,
-) -> HealthModule:
-    """Ensemble with its scaler and regressions fitted, ready to learn."""
+) -> tuple[HealthModule, Beginning]:
+    """Ensemble with its scaler and regressions fitted, ready to learn; and what the regressions were fitted to."""
     training, validation = Tensors.of(parts.train, scale), Tensors.of(parts.validation, scale)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(hyperparameters.seed)
         ensemble = Ensemble.of(algorithm, hyperparameters, len(names), len(parts.withheld))
     floors = [SCALE_FLOORS.get(name, 0.0) for name in names]
     ensemble.scaler.fit(training.x[:, -1], training.cycle_index[:, -1], floors)
-    start(ensemble, parts, (training, validation), scale, end_of_life=end_of_life, seed=hyperparameters.seed)
-    return HealthModule(
+    both = (training, validation)
+    beginning = start(ensemble, parts, both, scale, end_of_life=end_of_life, seed=hyperparameters.seed)
+    module = HealthModule(
         ensemble,
         train=training,
         validation=validation,
@@ -227,6 +222,7 @@ def _module(
         feature_names=names,
         lessons=Lessons.of(parts),
     )
+    return module, beginning
 
 
 def _targets(windows: Windows) -> tuple[Any, Any, Any]:

@@ -1,9 +1,10 @@
 """The regression that networks start from: what it follows, how it is chosen, how it is kept."""
 
+import numpy as np
 import pytest
 import torch
 
-from models.base import Base, Rows, Setting, choose, fit_both, fit_one, settings, usual
+from models.base import REACH, Base, Rows, Setting, choose, expected, fit_both, fit_one, settings, surely_better
 
 
 def grid(rows: int = 200, columns: int = 1) -> torch.Tensor:
@@ -45,8 +46,8 @@ class TestFit:
 class TestChoose:
     def test_takes_a_line_for_what_is_straight_and_a_curve_for_what_bends(self):
         z = grid(columns=2)
-        _, straight = choose(rows_of(z, z[:, 0]), rows_of(z, z[:, 0]), 1)
-        _, bent = choose(rows_of(z, torch.sin(3 * z[:, 0])), rows_of(z, z[:, 0]), 1)
+        straight = choose(rows_of(z, z[:, 0]), rows_of(z, z[:, 0]), 1)
+        bent = choose(rows_of(z, torch.sin(3 * z[:, 0])), rows_of(z, z[:, 0]), 1)
         assert straight[0][0].width is None
         assert bent[0][0].width is not None
 
@@ -56,17 +57,38 @@ class TestChoose:
         cell = torch.arange(300) % 6
         z[:, 1] = cell + 0.01 * z[:, 1]
         soh = z[:, 0] + 0.0
-        reach, (best, *_) = choose(Rows(z, (soh, soh), cell), rows_of(z, soh), 1)
+        best, *_ = choose(Rows(z, (soh, soh), cell), rows_of(z, soh), 1)
         fits, _ = fit_both(Rows(z, (soh, soh), cell), best, 1)
-        asked = torch.tensor([[0.5, 30.0]]).clamp(max=5.0 + 5.0 * reach)
+        asked = torch.tensor([[0.5, 30.0]]).clamp(max=5.0 + 5.0 * REACH)
         assert fits[0](asked).item() == pytest.approx(0.5, abs=0.1)
 
     @pytest.mark.parametrize("cells", [2, 3])
     def test_chooses_nothing_with_few_cells(self, cells):
         z = grid(columns=2)
-        _, chosen = choose(rows_of(z, z[:, 0], cells), rows_of(z, z[:, 0]), 1)
-        assert chosen == usual(1)
+        chosen = choose(rows_of(z, z[:, 0], cells), rows_of(z, z[:, 0]), 1)
+        assert chosen == list(zip(*expected(1, few=True), strict=True))
         assert {soh.width for soh, _ in chosen} <= {setting.width for setting in settings(1)}
+
+
+class TestSurelyBetter:
+    USUAL = Setting(1e-4, width=0.3)
+
+    def test_what_wins_on_some_cells_alone_is_not_taken(self):
+        lucky = Setting(1e-2, width=1.0)  # less by 0.5 on average, with a standard error of 0.5
+        errors = {self.USUAL: np.ones(4), lucky: np.array([-1.0, 1.0, 1.0, 1.0])}
+        assert surely_better(errors, [self.USUAL]) == [self.USUAL]
+
+    def test_what_wins_on_every_cell_is_taken_best_first(self):
+        good, better = Setting(1e-2, width=1.0), Setting(1e-3)
+        errors = {self.USUAL: np.ones(4), good: np.full(4, 0.9), better: np.full(4, 0.8)}
+        assert surely_better(errors, [self.USUAL]) == [better, good]
+
+    def test_one_cell_gives_no_doubt_so_that_its_lowest_errors_count(self):
+        other = Setting(1e-2, width=1.0)
+        assert surely_better({self.USUAL: np.ones(1), other: np.zeros(1)}, [self.USUAL])[0] == other
+
+    def test_with_nothing_known_the_usual_ones_are_taken(self):
+        assert surely_better({self.USUAL: np.zeros(0)}, [self.USUAL]) == [self.USUAL]
 
 
 class TestBase:
@@ -76,9 +98,9 @@ class TestBase:
         fits, seen = fit_both(rows_of(z, z[:, 0].square() + z[:, 1]), (setting, setting), 1)
         base = Base(2)
         base.adopt(fits, seen)
-        torch.testing.assert_close(base(z)[:, 0], fits[0](z))
+        torch.testing.assert_close(base(z)[0][:, 0], fits[0](z))
         step = torch.tensor([1e-2, 0.0])
-        steep = (base(z + step)[:, 0] - base(z - step)[:, 0]).mean() / 2e-2
+        steep = (base(z + step)[0] - base(z - step)[0])[:, 0].mean() / 2e-2
         torch.testing.assert_close(base.slope[0, 0], steep, atol=5e-3, rtol=1e-2)
 
     def test_is_loaded_with_as_many_centres_as_it_was_saved_with(self):
@@ -89,3 +111,16 @@ class TestBase:
         loaded.load_state_dict(saved.state_dict())
         assert len(loaded.centres) == 256
         torch.testing.assert_close(loaded(z), saved(z))
+
+    def test_knows_how_new_an_input_is_to_its_curves(self):
+        z = grid(200, 2)
+        fits, seen = fit_both(
+            Rows(z, (z[:, 0], z[:, 1]), torch.zeros(200)), (Setting(1e-4, width=0.3), Setting(1e-3)), 1
+        )
+        base = Base(2)
+        base.adopt(fits, seen)
+        away = torch.tensor([[1.5 + 2.0, 0.0]])
+        nearest = (z - away).square().sum(1).min()
+        _, novelty = base(torch.cat([z[:1], away]))
+        # exp(-0.3 / 2 d^2) of the nearest row, of 1 - k^2; a line knows no distance
+        torch.testing.assert_close(novelty, torch.tensor([[0.0, 0.0], [1 - torch.exp(-0.3 * nearest), 0.0]]))

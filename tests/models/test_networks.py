@@ -4,11 +4,14 @@ import pytest
 import torch
 
 from models.augmentation import dropped_columns, families, truncate
+from models.base import Fit
 from models.bilstm import BiLstm, BiLstmConfig
 from models.deephpm import DeepHpm, DeepHpmConfig
+from models.heads import LOG_SIGMA_SOH, NOVELTY
 from models.mlp import Mlp, MlpConfig
 
 COLUMNS = 4
+CURVE = torch.zeros(COLUMNS), torch.zeros(()), torch.ones(COLUMNS), torch.zeros(1, COLUMNS), torch.zeros(1)
 
 
 def network(name):
@@ -45,6 +48,23 @@ class TestForward:
     def test_each_window_is_answered_by_itself(self, name):
         made, z, mask = stirred(name), torch.randn(6, 3, 2 * COLUMNS), torch.ones(6, 3, dtype=torch.bool)
         torch.testing.assert_close(made(z, mask)[2:3], made(z[2:3], mask[2:3]))
+
+
+class TestNovelty:
+    def test_what_is_far_from_all_that_was_seen_is_in_doubt(self):
+        heads = network("baseline").heads
+        heads.base.adopt([Fit(*CURVE)] * 2, torch.zeros(1, COLUMNS))
+        near, far = torch.zeros(1, COLUMNS), torch.full((1, COLUMNS), 9.0)
+        said = heads(torch.zeros(1, 8), torch.cat([near, far]))[:, LOG_SIGMA_SOH]
+        # the head says sigma = 1/e everywhere; far away NOVELTY comes to its square
+        torch.testing.assert_close((2 * said).exp(), torch.exp(torch.tensor(-2.0)) + torch.tensor([0.0, NOVELTY]))
+
+    def test_a_model_that_was_calibrated_without_it_is_loaded_without_it(self):
+        saved = network("baseline").state_dict()
+        del saved["heads.novelty"]
+        loaded = network("baseline")
+        loaded.load_state_dict(saved)
+        assert loaded.heads.novelty == 0.0
 
 
 class TestPhysics:

@@ -63,7 +63,7 @@ class TestLearning:
 
     def test_training_itself_lowers_the_loss(self, recorder, monkeypatch):
         # where the regression is a straight line, which cannot follow a parabola, the network does
-        line_alone = (0.5, [(Setting(1e-3), Setting(1e-3))])
+        line_alone = [(Setting(1e-3), Setting(1e-3))]
         monkeypatch.setattr("models.starting.choose", lambda *_: line_alone)
         line = np.linspace(-1, 1, 120)
         rng = np.random.default_rng(0)
