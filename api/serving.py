@@ -4,7 +4,6 @@ A service that is away is not asked again and again: after a few failures in a r
 call now and then tries whether it is back.
 """
 
-import asyncio
 import base64
 import time
 from collections.abc import Callable, Iterator
@@ -18,11 +17,10 @@ import orjson
 from numpy.typing import NDArray
 
 from api.errors import ApiError, InternalError, NotFound, ServiceUnavailable, ValidationFailed
+from models.champions import Champions
 
 FAILURES = 3  # in a row, after which the service is left alone
 REST_S = 3.0  # for so long; then one call tries
-FRESH_S = 1.0  # a champion asked for within this time is not looked up again
-STALE_S = 2.0  # up to this age it is used while it is looked up; older ones are waited for
 
 
 @dataclass(frozen=True)
@@ -67,10 +65,9 @@ class Serving:
     """A client of one BentoML service. Belongs to one event loop."""
 
     def __init__(self, http: httpx.AsyncClient, clock: Callable[[], float] = time.monotonic) -> None:
-        self._http, self._clock = http, clock
+        self._http = http
         self._breaker = Breaker(clock)
-        self._champions: dict[str, tuple[str | None, float]] = {}
-        self._looking: dict[str, asyncio.Task[str | None]] = {}
+        self._champions: Champions[str | None] = Champions(self._look_up, clock)
 
     async def predict(self, body: bytes) -> list[dict[str, Any]]:
         """Answers to the questions in ``body``. Raises ServiceUnavailable when the service is away or too slow."""
@@ -78,19 +75,8 @@ class Serving:
         return found
 
     async def champion(self, algorithm: str) -> str | None:
-        """Registered version that serves, as of at most ``STALE_S`` ago; None where there is none.
-
-        Raises ServiceUnavailable.
-        """
-        version, seen_at = self._champions.get(algorithm, (None, -STALE_S))
-        age = self._clock() - seen_at
-        if age < FRESH_S:
-            return version
-        looking = self._looking.get(algorithm)
-        if looking is None:
-            looking = self._looking[algorithm] = asyncio.create_task(self._look_up(algorithm))
-            looking.add_done_callback(lambda done: self._looked_up(algorithm, done))
-        return version if age < STALE_S else await asyncio.shield(looking)
+        """Registered version that serves, as of a moment ago; None where there is none. Raises ServiceUnavailable."""
+        return await self._champions.get(algorithm)
 
     async def uses(self, algorithm: str, version: str) -> bool:
         """Whether the service computes with this version right now; one that is away computes nothing."""
@@ -102,20 +88,14 @@ class Serving:
 
     def forget_champion(self, algorithm: str) -> None:
         """Look it up anew the next time."""
-        self._champions.pop(algorithm, None)
+        self._champions.forget(algorithm)
 
     async def _look_up(self, algorithm: str) -> str | None:
         answer = await self._post("/champion", orjson.dumps({"algorithm": algorithm}))
         if "error" in answer and answer["error"]["code"] != "NOT_FOUND":
             raise ServiceUnavailable(str(answer["error"]["message"]))
         version: str | None = answer.get("version")
-        self._champions[algorithm] = (version, self._clock())
         return version
-
-    def _looked_up(self, algorithm: str, task: "asyncio.Task[str | None]") -> None:
-        del self._looking[algorithm]
-        if not task.cancelled():
-            task.exception()  # whoever waited has it; in the background there will be another try
 
     async def _post(self, path: str, body: bytes) -> Any:
         with self._breaker.watching():

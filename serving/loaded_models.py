@@ -7,21 +7,19 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import httpx
 import numpy as np
 
 from models.bundle import Answer, ModelBundle, UnreadableBundle
+from models.champions import Champions
 from models.registered import DamagedModel, NoSuchModel
 from serving.batching import Batcher
 from serving.questions import Question, Refused, predict
-
-FRESH_S = 1.0  # a champion asked for within this time is not looked up again
-STALE_S = 2.0  # up to this age it is used while it is looked up in the background; older ones are waited for
 
 NUMBER_BYTES = 32  # a Python float in a tuple
 MODULES_BYTES = 256 * 1024
@@ -54,14 +52,6 @@ def warming(bundle: ModelBundle) -> Question:
     return Question(bundle.algorithm, None, np.zeros(shape, np.float32), np.zeros(shape[0]), None)
 
 
-@dataclass(frozen=True)
-class Seen:
-    """The champion of an algorithm when it was last looked up, already loaded."""
-
-    model: LoadedModel
-    at: float
-
-
 class LoadedModels:
     """Least recently used models leave when all together are larger than ``limit_bytes``; the last one stays."""
 
@@ -75,11 +65,11 @@ class LoadedModels:
         limit_bytes: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._load, self._champion, self._clock = load, champion, clock
+        self._load, self._champion = load, champion
         self._loading, self._inference, self._limit_bytes = loading, inference, limit_bytes
         self._models: OrderedDict[tuple[str, str], LoadedModel] = OrderedDict()
-        self._champions: dict[str, Seen] = {}
-        self._underway: dict[tuple[str, str | None], asyncio.Task[LoadedModel]] = {}
+        self._champions = Champions(self._look_up_champion, clock)
+        self._underway: dict[tuple[str, str], asyncio.Task[LoadedModel]] = {}
 
     async def get(self, algorithm: str, version: str | None) -> LoadedModel:
         """That version, or the champion for None. Raises Refused when there is none or it cannot be had now."""
@@ -102,7 +92,7 @@ class LoadedModels:
     async def _version(self, algorithm: str, version: str) -> LoadedModel:
         key = (algorithm, version)
         if key not in self._models:
-            return await asyncio.shield(self._once(key, lambda: self._load_version(algorithm, version)))
+            return await asyncio.shield(self._once(key))
         self._models.move_to_end(key)
         return self._models[key]
 
@@ -116,44 +106,34 @@ class LoadedModels:
         return model
 
     async def _current_champion(self, algorithm: str) -> LoadedModel:
-        """The champion as of a few seconds ago. A new one takes over once it is loaded, so nobody waits for that."""
-        seen = self._champions.get(algorithm)
-        age = float("inf") if seen is None else self._clock() - seen.at
-        if seen is not None and age < FRESH_S:
-            return seen.model
-        looking = self._once((algorithm, None), lambda: self._look_up_champion(algorithm))
-        if seen is not None and age < STALE_S:
-            return seen.model
+        """The champion as of a moment ago. A new one takes over once it is loaded, so nobody waits for that."""
         try:
-            return await asyncio.shield(looking)
+            return await self._champions.get(algorithm)
         except Refused as error:
-            if seen is None or error.code != "UNAVAILABLE":
+            last = self._champions.last(algorithm)
+            if last is None or error.code != "UNAVAILABLE":
                 raise
-            return seen.model  # the registry is away: the champion it named last goes on answering
+            return last  # the registry is away: the champion it named last goes on answering
 
     async def _look_up_champion(self, algorithm: str) -> LoadedModel:
         version = await self._in_thread(self._champion, algorithm)
         if version is None:
-            self._champions.pop(algorithm, None)
+            self._champions.forget(algorithm)
             raise Refused("NOT_FOUND", f"there is no trained {algorithm} model yet")
-        model = await self._version(algorithm, version)
-        self._champions[algorithm] = Seen(model, self._clock())
-        return model
+        return await self._version(algorithm, version)
 
-    def _once(
-        self, key: tuple[str, str | None], work: Callable[[], Coroutine[Any, Any, LoadedModel]]
-    ) -> asyncio.Task[LoadedModel]:
-        """The work under way for ``key``, started when there is none: many who ask cause one load."""
+    def _once(self, key: tuple[str, str]) -> asyncio.Task[LoadedModel]:
+        """The load of a version that is under way, started when there is none: many who ask cause one."""
         task = self._underway.get(key)
         if task is None:
-            task = self._underway[key] = asyncio.create_task(work())
+            task = self._underway[key] = asyncio.create_task(self._load_version(*key))
             task.add_done_callback(lambda done: self._finished(key, done))
         return task
 
-    def _finished(self, key: tuple[str, str | None], task: asyncio.Task[LoadedModel]) -> None:
+    def _finished(self, key: tuple[str, str], task: asyncio.Task[LoadedModel]) -> None:
         del self._underway[key]
         if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, Refused):
-            logger.error("Loading %s %s failed", key[0], key[1] or "champion", exc_info=error)
+            logger.error("Loading %s %s failed", *key, exc_info=error)
 
     async def _in_thread(self, work: Callable[..., T], *arguments: str) -> T:
         """``work`` in a loading thread; what the registry cannot give becomes a refusal."""

@@ -281,8 +281,8 @@ class TestCache:
         assert ask(ready, battery_id=1).status_code == 404
 
     def test_is_of_no_use_to_a_new_champion(self, ready: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("api.serving.FRESH_S", 0)
-        monkeypatch.setattr("api.serving.STALE_S", 0)
+        monkeypatch.setattr("models.champions.FRESH_S", 0)
+        monkeypatch.setattr("models.champions.STALE_S", 0)
         ready.add_model(mlflow_version="2")
         assert ask(ready, battery_id=1).json()["model_id"] == 1
         ready.serving.champion = "2"

@@ -6,8 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
+from models.champions import STALE_S
 from models.registered import NoSuchModel
-from serving.loaded_models import STALE_S, LoadedModels, size_of, warming
+from serving.loaded_models import LoadedModels, size_of, warming
 from serving.questions import Refused
 
 

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from batteries.features import FEATURE_VERSION
-from serving.loaded_models import STALE_S
+from models.champions import STALE_S
 
 
 @pytest.fixture(scope="module")
