@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from launch.display import console, errors
@@ -52,7 +53,7 @@ def tables(protocol: str, result: Mapping[str, Any]) -> list[Table]:
     whole = Table("model", *names, "worst cell", title=f"{protocol}, {result['seeds']} seeds: mean ± std over seeds")
     for model, scores in models.items():
         shown = [_number(scores.get(name), scores.get(f"{name}_std")) for name in names]
-        whole.add_row(model, *shown, f"{_number(scores['worst_cell'])} ({scores['worst_cell_name']})")
+        whole.add_row(model, *shown, f"{_number(scores['worst_cell'])} ({escape(scores['worst_cell_name'])})")
     made = [whole]
     headline = names[0]
     groups = {"task": "tasks", "cell": "per_cell"}
@@ -62,7 +63,7 @@ def tables(protocol: str, result: Mapping[str, Any]) -> list[Table]:
             table = Table(title, *models, title=f"{headline} by {title}")
             for row in rows:
                 found = [scores.get(key, {}).get(row, {}) for scores in models.values()]
-                table.add_row(row, *(_number(one.get(headline)) for one in found))
+                table.add_row(escape(row), *(_number(one.get(headline)) for one in found))
             made.append(table)
     return made
 

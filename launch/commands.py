@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 
+from rich.markup import escape
 from rich.table import Table
 
 from launch import accounts, health, lock
@@ -146,7 +147,7 @@ def run_settings() -> int:
     settings = get_settings()
     table = Table("setting", "value", "meaning", box=None, pad_edge=False)
     for (name, _, meaning), field in zip(rows(), Settings.model_fields, strict=True):
-        table.add_row(name, shown(getattr(settings, field)), meaning)
+        table.add_row(name, *map(escape, (shown(getattr(settings, field)), meaning)))
     console.print(table)
     say(f"Set them as environment variables or as lines of {settings.home / '.env'}")
     return 0

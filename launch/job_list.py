@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from launch.commands import complain, say
@@ -52,7 +53,7 @@ def table(jobs: Sequence[Mapping[str, Any]]) -> Table:
             "" if loss is None else f"{loss:.4g}",
             age(job["created_at"]),
             "" if model is None else str(model),
-            job["error_message"] or "",
+            escape(job["error_message"] or ""),
         )
     return made
 

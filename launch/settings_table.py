@@ -1,10 +1,13 @@
 """All settings as a table: for ``battery settings`` and for README.md."""
 
+import re
 from typing import Any
 
 from pydantic import SecretStr
 
 from store.settings import CHECKOUT, Settings
+
+PASSWORD = re.compile(r"(?<=://)([^:/@]*):[^/@]*(?=@)")  # of a URL
 
 
 def shown(value: Any) -> str:
@@ -15,7 +18,7 @@ def shown(value: Any) -> str:
         return ""
     if value == CHECKOUT:
         return "the checkout"
-    return str(value)
+    return PASSWORD.sub(r"\1:***", str(value))
 
 
 def rows() -> list[tuple[str, str, str]]:

@@ -38,6 +38,12 @@ class TestTables:
         assert "0.5100 (R2.5_battery-8)" in shown
         assert "12.5" in shown
 
+    def test_show_brackets_of_names_as_they_are(self):
+        scores = {"soh_mape": 1.0, "worst_cell": 1.0, "worst_cell_name": "[red]1", "per_cell": {"[red]1": {}}}
+        shown = printed(RESULT | {"models": {"ridge": scores}})
+        assert "1.0000 ([red]1)" in shown
+        assert "[red]1" in shown.split("by cell")[1]
+
     def test_show_every_cell(self):
         by_cell = printed(RESULT).split("soh_mape by cell")[1]
         assert all(value in by_cell for value in ("R2.5_battery-4", "0.3000", "14.0", "11.0"))

@@ -35,6 +35,10 @@ class TestTable:
         assert over[:6] == ["6", "failed", "bilstm", "1,", "2", "3/100"]
         assert over[-5:] == ["no", "cycle", "has", "a", "capacity"]
 
+    def test_shows_brackets_of_a_reason_as_they_are(self):
+        reason = "columns[0] of [/data/x] is [bold]"
+        assert " ".join(rows([JOB | {"error_message": reason}])[1]).endswith(reason)
+
     def test_names_a_few_batteries_and_counts_many(self):
         assert named([1, 2, 3]) == "1, 2, 3"
         assert named(range(7)) == "7 batteries"
