@@ -1,4 +1,4 @@
-"""All settings as a table: for ``battery settings`` and for README.md."""
+"""All settings as a table, for ``battery settings``; README.md has the same one."""
 
 import re
 from typing import Any
@@ -27,10 +27,3 @@ def rows() -> list[tuple[str, str, str]]:
         (f"BATTERY_{name.upper()}", shown(field.default), field.description or "")
         for name, field in Settings.model_fields.items()
     ]
-
-
-def markdown() -> str:
-    """The README's table."""
-    lines = ["| setting | default | meaning |", "|---|---|---|"]
-    lines += [f"| `{name}` | {f'`{default}`' if default else ''} | {meaning} |" for name, default, meaning in rows()]
-    return "\n".join(lines)
