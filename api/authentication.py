@@ -11,7 +11,7 @@ from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs
 
 from anyio.to_thread import run_sync
-from starlette._utils import get_route_path
+from starlette._utils import get_route_path  # private, but what the framework's own routers match
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send

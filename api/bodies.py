@@ -1,6 +1,6 @@
 """How large a body may be, counted while it arrives."""
 
-from starlette._utils import get_route_path
+from starlette._utils import get_route_path  # private, but what the framework's own routers match
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send

@@ -17,15 +17,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.errors import ServiceUnavailable
 from api.prefect import Prefect, PrefectRefused
 from store import data_versions, jobs
+from store.deployments import REMOVE_MODEL, TRAIN, VERSION_DATA, run_name
 from store.session import reading, transaction
 from store.tables import Battery, Job, Model, utc_now
 
 log = logging.getLogger(__name__)
 RETRY_S = 5.0
 VERSIONING_RETRY_S = 60.0  # a versioning run that failed is asked for again after this
-TRAIN = "train-model/train"
-VERSION_DATA = "version-data/version-data"
-REMOVE_MODEL = "remove-model/remove-model"
 REMOVAL_RETRY_S = 3600.0  # a removal that failed may be asked for again after this
 REMOVALS_REMEMBERED = timedelta(days=1)
 
@@ -101,7 +99,7 @@ class Outbox:
         for job in await run_sync(unsubmitted_jobs):
             with self._refusals():
                 key = f"train-{job.id}-{job.created_at.isoformat()}"
-                run_id = await self._prefect.start(TRAIN, {"job_id": job.id}, key=key, name=f"job-{job.id}")
+                run_id = await self._prefect.start(TRAIN, {"job_id": job.id}, key=key, name=run_name(job.id))
                 if not await run_sync(submitted, job.id, run_id):
                     self._cancellations.add(run_id)  # stopped meanwhile
 

@@ -111,19 +111,12 @@ class Glance:
         if not url.startswith("sqlite"):
             return False
         if self._connection is None or url != self._url:
-            self.close()
             self._connection = sqlite3.connect(make_url(url).database or "", timeout=0, isolation_level=None)
             self._url = url
         try:
             return bool(self._connection.execute(query, values).fetchall())  # all: one that is left open holds a lock
         except sqlite3.OperationalError:  # busy
             return False
-
-    def close(self) -> None:
-        """Let go of the database."""
-        if self._connection is not None:
-            self._connection.close()
-        self._connection = None
 
 
 def make_engine(url: URL) -> Engine:

@@ -4,6 +4,7 @@ The framework's own form parser writes a body twice and only then lets anyone lo
 byte too many.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from store.imports import Early
 WRITE_BYTES = 1024 * 1024
 LONGEST_FIELD = 8 * 1024
 LONGEST_NAME = 255
+IDLE_S = 60.0  # without a byte, after which an upload is given up
 
 
 @dataclass
@@ -42,6 +44,7 @@ class _Form:
         self._text_fields = text_fields
         self._file_seen = False
         self.unknown: str | None = None  # the first field of another name
+        self.is_whole = False  # its closing boundary has come
         self.pending: list[memoryview] = []  # bytes of the file that are not written yet
         self.pending_bytes = 0
         self._file_field = file_field
@@ -100,6 +103,9 @@ class _Form:
             self.upload.fields[self._field] = self._value.decode("utf-8", "replace")
         self._in_file = False
 
+    def on_end(self) -> None:
+        self.is_whole = True
+
 
 def file_too_large(largest: int) -> TooLarge:
     """The error for a file above ``largest`` bytes."""
@@ -121,8 +127,8 @@ async def receive(
 
     ``begun`` is called, in a thread, when the first of a file is there that does not come at once.
 
-    Raises TooLarge past ``largest`` bytes of file, ValidationFailed for what is no form and for fields of other names,
-    MissingRequiredField without a file.
+    Raises TooLarge past ``largest`` bytes of file, ValidationFailed for what is no form or stalls and for fields of
+    other names, MissingRequiredField without a file.
     """
     kind, options = parse_options_header(content_type)
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
@@ -138,6 +144,7 @@ async def receive(
             "on_headers_finished": form.on_headers_finished,
             "on_part_data": form.on_part_data,
             "on_part_end": form.on_part_end,
+            "on_end": form.on_end,
         },
     )
     with form.upload.path.open("xb") as file:
@@ -180,16 +187,36 @@ async def _fill(
 
     try:
         write_some = begin
-        async for chunk in stream:
+        async for chunk in without_stalling(stream, IDLE_S):
             parser.write(chunk)
             if form.pending_bytes >= WRITE_BYTES:
                 await run_sync(write_some)
                 write_some = write
-        parser.finalize()
     except FormParserError as error:
-        issue = "Not a readable multipart form"
-        raise ValidationFailed(issue, details=[{"field": "body", "issue": issue}]) from error
+        raise unreadable_form() from error
+    if not form.is_whole:
+        raise unreadable_form()
     await run_sync(write)
+
+
+async def without_stalling(stream: AsyncIterator[bytes], idle_s: float) -> AsyncIterator[bytes]:
+    """What arrives. Raises ValidationFailed (408) when nothing does for ``idle_s``: it would hold memory and a turn."""
+    while True:
+        try:
+            async with asyncio.timeout(idle_s):
+                chunk = await anext(stream, None)
+        except TimeoutError:
+            message = f"Nothing of the upload arrived for {idle_s:g} s"
+            raise ValidationFailed(message, status=408, headers={"Connection": "close"}) from None
+        if chunk is None:
+            return
+        yield chunk
+
+
+def unreadable_form() -> ValidationFailed:
+    """The error for a body that is no form, or ends before its end."""
+    issue = "Not a readable multipart form"
+    return ValidationFailed(issue, details=[{"field": "body", "issue": issue}])
 
 
 def safe_filename(sent: bytes) -> str | None:

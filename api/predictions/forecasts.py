@@ -59,7 +59,7 @@ def forecast(
     centre = np.maximum(curve(ahead, soh, rul, shape), min(soh, end_of_life))
     edges: dict[str, Floats | None] = {"soh": centre, "lower": None, "upper": None}
     if result.get("soh_interval") is not None:
-        rul_interval = result.get("rul_interval") or (rul, rul)
+        rul_interval = result["rul_interval"]
         for name, side, farther in (("lower", 0, np.minimum), ("upper", 1, np.maximum)):
             edge = curve(ahead, float(result["soh_interval"][side]), min(float(rul_interval[side]), LONGEST_RUL), shape)
             edges[name] = farther(edge, centre)

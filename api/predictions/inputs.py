@@ -143,8 +143,7 @@ def check_source(request: PredictionRequest) -> None:
 def latest_window(data: Path, battery_id: int, length: int, position: int) -> recordings.Window:
     """The battery's cycles up to ``position``. Raises NotFound when it was deleted meanwhile."""
     try:
-        status = recordings.path_of(data, battery_id).stat()
-        identity = (status.st_ino, status.st_mtime_ns, status.st_size)
+        identity = recordings.identity(recordings.path_of(data, battery_id))
         return _kept(identity, data, battery_id, length, position)
     except (FileNotFoundError, IndexError) as error:
         raise no_such("Battery", battery_id) from error

@@ -81,7 +81,11 @@ class Result(Schema):
         description="Calibrated probability that the true SoH lies within ±0.02 of `soh`.", examples=[0.91]
     )
     soh_interval: list[float] | None = Field(None, description="90 % interval.", examples=[[0.84, 0.9]])
-    rul_interval: list[float] | None = Field(None, description="90 % interval, cycles.", examples=[[80.0, 160.0]])
+    rul_interval: list[float] | None = Field(
+        None,
+        description="90 % interval, cycles; a factor of 4 either way where no held-out RUL was known.",
+        examples=[[80.0, 160.0]],
+    )
     calibration: Any = Field(None, description="What the confidence was calibrated on.")
     warnings: list[str] = Field(default=[], description="What the answer should be taken with care for.")
     forecast: Forecast | None = Field(None, description="Where `forecast` was asked for.")

@@ -1,8 +1,10 @@
 """Batteries over HTTP: uploads, pages, changes, removal."""
 
+import asyncio
 import os
 import re
 import threading
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,8 @@ import numpy as np
 import pytest
 import scipy.io
 
+from api.batteries import uploads
+from api.errors import ValidationFailed
 from store import changes
 
 BATTERY_KEYS = {
@@ -115,6 +119,34 @@ class TestUpload:
         answer = platform.http.post("/api/v1/batteries", content=body, headers=headers)
         assert answer.status_code == 422
         assert answer.json()["error"]["details"] == [{"field": "file", "issue": "Only one file may be sent"}]
+
+    @pytest.mark.parametrize("lost", [len("\r\n--b--\r\n"), len("--\r\n"), len(".2\r\n--b--\r\n")])
+    def test_of_a_form_that_ends_before_its_end_is_422_and_leaves_nothing(
+        self, platform: Any, mat_file: Path, lost: int
+    ) -> None:
+        part = '--b\r\nContent-Disposition: form-data; name="{}"{}\r\n\r\n'
+        body = part.format("file", '; filename="x.mat"').encode() + mat_file.read_bytes() + b"\r\n"
+        body += part.format("nominal_capacity", "").encode() + b"2.2\r\n--b--\r\n"
+        headers = {"Content-Type": "multipart/form-data; boundary=b"}
+        answer = platform.http.post("/api/v1/batteries", content=body[:-lost], headers=headers)
+        assert answer.status_code == 422
+        issue = "Not a readable multipart form"
+        assert answer.json()["error"]["details"] == [{"field": "body", "issue": issue}]
+        assert received(platform) == []
+        assert platform.http.post("/api/v1/batteries", content=body, headers=headers).status_code == 201
+
+    def test_that_stalls_is_given_up(self, tmp_path: Path) -> None:
+        async def half() -> AsyncIterator[bytes]:
+            yield b'--b\r\nContent-Disposition: form-data; name="file"; filename="x.mat"\r\n\r\nMATLAB'
+            await asyncio.Event().wait()
+
+        async def main() -> None:
+            async for _ in uploads.without_stalling(half(), 0.01):
+                pass
+
+        with pytest.raises(ValidationFailed) as caught:
+            asyncio.run(main())
+        assert (caught.value.http_status, caught.value.headers) == (408, {"Connection": "close"})
 
     @pytest.mark.parametrize("after_the_file", [True, False])
     def test_with_a_field_of_another_name_is_422_and_names_both(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from api import quick_json
 from batteries.features import FEATURE_NAMES
 from batteries.matfiles.reader import read
 from store.session import reading
@@ -373,3 +374,16 @@ class TestDoubts:
         assert answer.status_code == 422
         assert answer.json()["error"]["details"][0]["field"] == "cycle_data"
         assert "neither a charge nor" in answer.json()["error"]["details"][0]["issue"]
+
+
+class TestBodies:
+    def test_are_collected_after_large_ones_alone(self, platform: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        collected = []
+        monkeypatch.setattr("api.quick_json.gc.collect", lambda: collected.append(1))
+        headers = {"Content-Type": "application/json"}
+        pieces = iter([b'{"algorithm": ', b'"bilstm"}'])  # sent in chunks, without a Content-Length
+        assert platform.http.post("/api/v1/predictions", content=pieces, headers=headers).status_code == 400
+        assert collected == []
+        large = b'{"algorithm": "' + b"x" * quick_json.LARGE_BYTES + b'"}'
+        assert platform.http.post("/api/v1/predictions", content=large, headers=headers).status_code == 422
+        assert collected == [1]

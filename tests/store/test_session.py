@@ -186,7 +186,6 @@ class TestGlance:
         with transaction() as session:
             session.execute(delete(User))
         assert not glance.finds(self.QUERY, here)
-        glance.close()
 
     def test_waits_for_nobody_who_writes_and_sees_what_was_before(self, database):
         glance = Glance()
@@ -194,12 +193,10 @@ class TestGlance:
             session.add(User(email="a@example.com", password_hash="x"))
             session.flush()
             assert not glance.finds(self.QUERY, ("a@example.com",))
-        glance.close()
 
     def test_does_not_find_what_it_cannot_look_at(self, database):
         glance = Glance()
         assert not glance.finds("SELECT 1 FROM nothing", ())
-        glance.close()
 
     def test_holds_nothing_that_keeps_the_log_from_being_emptied(self, database):
         if database.database_url is not None:
@@ -211,7 +208,6 @@ class TestGlance:
         with selecting() as connection:
             busy, *_ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
         assert busy == 0
-        glance.close()
 
 
 @pytest.mark.usefixtures("database")
