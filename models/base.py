@@ -2,7 +2,7 @@
 
 Either a straight line (ridge regression) or a smooth curve (kernel ridge regression with a Gaussian and a linear kernel
 over centres taken from the training rows: Nystroem's method, Williams & Seeger, NIPS 2000). A smooth curve over all of
-the past is expected, and taken unless another setting surely errs less on cells left out in turn (on validation where
+the past is expected, and taken unless other settings surely err less on cells left out in turn (on validation where
 one cell teaches): line or curve; the penalty; a line's weighing of columns by the square of their covariance with the
 target, which keeps out what merely tells cells apart; a curve's width; how much of the past counts. With few cells the
 lowest error is chance: what was chosen by it alone erred more on other cells than what was expected. The networks of
@@ -31,7 +31,7 @@ REACH = 0.5  # how far beyond its training range a column is believed, in widths
 FOLDS = 6
 BEST = 3  # settings that the networks share, where others than those expected are taken
 ENOUGH_CELLS = 4  # to choose by; with two or three, whose inner folds learn from one or two, what wins is too smooth
-SURE = 2.0  # standard errors of the mean over cells
+SURE = 3.0  # standard errors of the mean over cells: some sixty settings are compared at once
 EXPECTED = ((1e-4, 0.3), (1e-3, 0.3), (1e-4, 1.0), (1e-3, 1.0))  # penalty and width of SoH's curves
 EXPECTED_OF_FEW = ((1e-4, 0.3), (1e-5, 0.1), (1e-4, 0.1), (1e-5, 0.3))  # where fewer cells teach than are enough
 MOST_ROWS = 3000  # of which settings are chosen; a final fit takes ten times as many
@@ -233,14 +233,15 @@ def choose(train: Rows, validation: Rows, spans: int) -> list[tuple[Setting, Set
 
 
 def surely_better(errors: Mapping[Setting, NDArray[np.float64]], usual: Sequence[Setting]) -> Sequence[Setting]:
-    """The best few of those whose error, cell by cell, is less than that of the usual ones; else the usual ones."""
+    """The best few of those whose error, cell by cell, is less than that of the usual ones, which fill them up."""
     reference = np.mean([errors[setting] for setting in usual], axis=0)
     if len(reference) < 2:
         return sorted(errors, key=lambda setting: float(errors[setting].mean()))[:BEST] if len(reference) else usual
     gains = {setting: reference - error for setting, error in errors.items()}
     doubt = {setting: SURE * gain.std(ddof=1) / np.sqrt(len(gain)) for setting, gain in gains.items()}
     sure = [setting for setting, gain in gains.items() if gain.mean() > doubt[setting]]
-    return sorted(sure, key=lambda setting: -float(gains[setting].mean()))[:BEST] or usual
+    best = sorted(sure, key=lambda setting: -float(gains[setting].mean()))
+    return [*best, *usual][:BEST] if best else usual
 
 
 def fit_both(
@@ -248,10 +249,11 @@ def fit_both(
 ) -> tuple[list[Fit], Tensor]:
     """Fit SoH and RUL, with `draw` on blocks of rows drawn with replacement; and the rows they were fitted to."""
     rows = train.thinned(10 * MOST_ROWS)
-    weight = None if draw is None else _bootstrap(len(rows.z), draw)
+    drawn = 1.0 if draw is None else _bootstrap(len(rows.z), draw)
+    equal = 1.0 / torch.bincount(rows.cell.long())[rows.cell.long()]  # a cell counts once, however long its record
     centres = _centres(rows)
     fits = [
-        fit_one(rows.z, truth, setting, spans=spans, centres=centres, weight=weight)[0]
+        fit_one(rows.z, truth, setting, spans=spans, centres=centres, weight=drawn * equal)[0]
         for truth, setting in zip(rows.targets, chosen, strict=True)
     ]
     return fits, rows.z

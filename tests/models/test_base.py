@@ -74,14 +74,14 @@ class TestSurelyBetter:
     USUAL = Setting(1e-4, width=0.3)
 
     def test_what_wins_on_some_cells_alone_is_not_taken(self):
-        lucky = Setting(1e-2, width=1.0)  # less by 0.5 on average, with a standard error of 0.5
-        errors = {self.USUAL: np.ones(4), lucky: np.array([-1.0, 1.0, 1.0, 1.0])}
+        lucky = Setting(1e-2, width=1.0)  # less by 0.25 on average, with a standard error of 0.25
+        errors = {self.USUAL: np.ones(4), lucky: np.array([0.0, 1.0, 1.0, 1.0])}
         assert surely_better(errors, [self.USUAL]) == [self.USUAL]
 
     def test_what_wins_on_every_cell_is_taken_best_first(self):
         good, better = Setting(1e-2, width=1.0), Setting(1e-3)
         errors = {self.USUAL: np.ones(4), good: np.full(4, 0.9), better: np.full(4, 0.8)}
-        assert surely_better(errors, [self.USUAL]) == [better, good]
+        assert surely_better(errors, [self.USUAL]) == [better, good, self.USUAL]
 
     def test_one_cell_gives_no_doubt_so_that_its_lowest_errors_count(self):
         other = Setting(1e-2, width=1.0)
@@ -89,6 +89,14 @@ class TestSurelyBetter:
 
     def test_with_nothing_known_the_usual_ones_are_taken(self):
         assert surely_better({self.USUAL: np.zeros(0)}, [self.USUAL]) == [self.USUAL]
+
+
+class TestFitBoth:
+    def test_a_cell_counts_the_same_however_long_its_record(self):
+        z = torch.zeros(100, 1)
+        cell = (torch.arange(100) >= 90).long()
+        fits, _ = fit_both(Rows(z, (cell.float(), cell.float()), cell), (Setting(1e-3),) * 2, 1)
+        assert fits[0](z[:1]).item() == pytest.approx(0.5)
 
 
 class TestBase:
