@@ -1,7 +1,7 @@
 """What can go wrong, in the words of the domain, and the one envelope that all of it is rendered in.
 
 ApiError
-├── ValidationFailed            422 VALIDATION_ERROR (400 where the request as a whole makes no sense, 408 where it stalls)
+├── ValidationFailed            422 VALIDATION_ERROR (400 where the request makes no sense, 408 where it stalls)
 │   └── MissingRequiredField    422 MISSING_REQUIRED_FIELD
 ├── InvalidFileFormat           400 INVALID_FILE_FORMAT
 ├── TooLarge                    413 FILE_TOO_LARGE
