@@ -19,6 +19,7 @@ import models
 from models.bundle import ModelBundle
 from models.observer import Epoch
 from models.registered import Cache
+from models.runs import experiment, opened
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -29,9 +30,7 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "battery-life"
 WEIGHTS = "artifacts/model.pth"  # within a logged model
-JOB_TAG = "battery.job"
 REQUIREMENTS = ("lightning", "mlflow", "numpy", "pandas", "pydantic", "scipy", "torch")
-MAX_PARAM = 250  # characters
 MAX_METRICS = 999  # a call
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
@@ -67,19 +66,7 @@ class Registry:
     @cached_property
     def experiment_id(self) -> str:
         """The experiment of all training runs, made on first use."""
-        from mlflow.exceptions import MlflowException
-
-        found = self.client.get_experiment_by_name(EXPERIMENT)
-        if found is None:
-            try:
-                return str(self.client.create_experiment(EXPERIMENT))
-            except MlflowException:  # another job was quicker
-                found = self.client.get_experiment_by_name(EXPERIMENT)
-                if found is None:
-                    raise
-        if found.lifecycle_stage == "deleted":
-            self.client.restore_experiment(found.experiment_id)
-        return str(found.experiment_id)
+        return experiment(self.client, EXPERIMENT)
 
     def start_run(
         self,
@@ -90,30 +77,8 @@ class Registry:
         run_id: str | None = None,
     ) -> str:
         """Open a job's run and give its id; one already there (by `run_id`, or by tag `battery.job`) is resumed."""
-        from mlflow.entities import Param, RunTag
-
         told = {key: str(value) for key, value in {"battery.algorithm": algorithm, **tags}.items()}
-        found = [run_id] if run_id is not None else self._runs_of_job(told)
-        if found:
-            self.client.update_run(found[0], status="RUNNING")
-        else:
-            made = self.client.create_run(self.experiment_id, run_name=name, tags=told).info.run_id
-            found = self._runs_of_job(told) or [made]
-        for twin in found[1:]:  # a server that died while it answered was asked again: it has made two
-            self.client.delete_run(twin)
-        self.client.log_batch(
-            found[0],
-            params=[Param(key, str(value)[:MAX_PARAM]) for key, value in params.items()],
-            tags=[RunTag(key, value) for key, value in told.items()],
-        )
-        return str(found[0])
-
-    def _runs_of_job(self, tags: Mapping[str, str]) -> list[str]:
-        """Ids of the runs that these tags say are one job's; none where they name no job."""
-        if JOB_TAG not in tags:
-            return []
-        runs = self.client.search_runs([self.experiment_id], f"tags.`{JOB_TAG}` = '{tags[JOB_TAG]}'")
-        return [run.info.run_id for run in runs]
+        return opened(self.client, self.experiment_id, name, params=params, tags=told, run_id=run_id)
 
     def log_epochs(self, run_id: str, epochs: Sequence[Epoch]) -> None:
         """Log the losses of the epochs that have gathered, in one call."""
