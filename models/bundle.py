@@ -213,7 +213,7 @@ class ModelBundle:
                 rul=float(rul[i]),
                 confidence=float(confidence[i]),
                 soh_interval=_interval(judged.soh[i], soh_radius[i], 1.0),
-                rul_interval=_interval(rul[i], rul_radius[i], np.inf) or _rough(float(rul[i])),
+                rul_interval=_interval(rul[i], rul_radius[i], np.inf) or _rough(float(rul[i]), living=bool(living[i])),
                 calibration=self.calibration.facts(),
                 warnings=tuple(self._warnings(beyond[i], absent[i], int(shown[i]), chemistry[i])),
             )
@@ -253,9 +253,9 @@ class ModelBundle:
         return warnings
 
 
-def _rough(rul: float) -> tuple[float, float]:
+def _rough(rul: float, *, living: bool) -> tuple[float, float]:
     """What a life may be that nothing but the pace of ageing tells, see `models.censoring.left_by_pace`."""
-    return rul / ROUGHLY, rul * ROUGHLY
+    return (rul / ROUGHLY if living else 0.0), rul * ROUGHLY
 
 
 def _interval(centre: float, radius: float, highest: float) -> tuple[float, float] | None:

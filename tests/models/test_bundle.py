@@ -1,6 +1,7 @@
 """What a stored model answers."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -70,6 +71,16 @@ class TestPredict:
         assert dead.soh[-1] < 0.8
         assert told.rul < 1
         assert alive.rul == 1
+
+    def test_a_rough_life_holds_zero_once_the_end_is_past(self, bundle, synthetic):
+        dead = synthetic(1, 100)
+        rough = ModelBundle(
+            bundle.ensemble, bundle.scale, replace(bundle.calibration, rul=(), lacking=()), bundle.metadata
+        )
+        past, young = rough.predict([dead.features, dead.features[:10]], [dead.cycle_index, dead.cycle_index[:10]])
+        assert past.soh < 0.8 < young.soh
+        assert past.rul_interval == (0.0, past.rul * 4)
+        assert young.rul_interval == (young.rul / 4, young.rul * 4)
 
     def test_does_not_depend_on_what_else_is_asked(self, bundle, synthetic):
         cell = synthetic(3, 100)
