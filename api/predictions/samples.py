@@ -30,9 +30,9 @@ def features_of(data: CycleData) -> NDArray[np.float32]:
     if not np.isfinite(features).any():
         issue = (
             f"Nothing can be told from these {len(data.voltage)} samples: they hold neither a charge nor the start of "
-            "a discharge (current positive on charge, negative on discharge, zero at rest)"
-            + ("" if data.nominal_capacity else "; with nominal_capacity more could be")
+            "a discharge that can be followed (current positive on charge, negative on discharge, zero at rest)"
         )
+        issue = "; ".join([issue, *doubts(data)])
         raise not_valid("cycle_data", issue)
     return features
 

@@ -373,7 +373,17 @@ class TestDoubts:
         answer = ask(ready, cycle_data=two | {"current": [0.0, 0.0]})
         assert answer.status_code == 422
         assert answer.json()["error"]["details"][0]["field"] == "cycle_data"
-        assert "neither a charge nor" in answer.json()["error"]["details"][0]["issue"]
+        issue = answer.json()["error"]["details"][0]["issue"]
+        assert "neither a charge nor" in issue
+        assert "cycle_data.time is missing" in issue
+
+    def test_that_tell_nothing_are_told_of_another_unit_too(self, ready: Any) -> None:
+        load = {"voltage": [4200.0, 3900.0, 3600.0], "current": [-2000.0] * 3, "temperature": None}
+        answer = ask(ready, cycle_data=load)
+        assert answer.status_code == 422
+        issue = answer.json()["error"]["details"][0]["issue"]
+        assert "is it in mV" in issue
+        assert "is it in mA" in issue
 
 
 class TestBodies:
