@@ -168,10 +168,10 @@ class Tutorial:
         for item in results:
             if "error" in item:
                 raise CallFailed(f"batch: {item['error']['code']}: {item['error']['message']}")
-        answers = [item["result"] for item in results]
         told = (
-            f"{name}: SoH {answer['soh']:.3f}, {answer['rul']:.0f} cycles left"
-            for name, answer in zip(names.values(), answers, strict=True)
+            f"{name} by model {item['model_id']}, the champion: "
+            f"SoH {item['result']['soh']:.3f}, {item['result']['rul']:.0f} cycles left"
+            for name, item in zip(names.values(), results, strict=True)
         )
         self.say("Predict a batch", "; ".join(told))
 
