@@ -1,8 +1,10 @@
-"""Uploads beside reading the file alone.
+"""Uploads beside reading the file alone: by curl, as in the tutorial, and by requests, which first copies the file.
 
 python benchmarks/uploads.py        # real files from $BATTERY_SHARED_DATA or ../shared/data
 """
 
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -40,19 +42,33 @@ def read_by_reference(path: Path) -> int:
     return followed
 
 
+def upload_by_curl(session: requests.Session, root: str, path: Path) -> float:
+    """Seconds that curl took to be told 201."""
+    command = ["curl", "-sS", "-o", os.devnull, "-w", "%{http_code} %{time_total}", "-F", f"file=@{path}"]
+    command += ["-H", f"Authorization: {session.headers['Authorization']!s}", f"{root}/batteries"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    if said[0] != "201":
+        sys.exit(f"upload of {path.name}: {said[0]}")
+    return float(said[1])
+
+
 def uploads(session: requests.Session, root: str, data: Path) -> list[list[object]]:
-    """Uploads of real files beside plain reading of them."""
+    """Uploads of real files beside plain reading of them, in turns."""
     v5, v73 = data / "nasa" / "B0005.mat", data / "nasa" / "B0006_v73.mat"
     rows: list[list[object]] = []
     reads: list[tuple[str, Path, Callable[[], object]]] = [
-        ("upload B0005.mat (v5) / scipy.io.loadmat", v5, partial(scipy.io.loadmat, v5)),
-        ("upload B0006_v73.mat / plain f[ref] loop", v73, partial(read_by_reference, v73)),
+        ("B0005.mat (v5) / scipy.io.loadmat", v5, partial(scipy.io.loadmat, v5)),
+        ("B0006_v73.mat / plain f[ref] loop", v73, partial(read_by_reference, v73)),
     ]
     for name, path, read in reads:
         upload(session, root, path)  # parsers are forked from a process that the first upload starts
-        pairs = [(best_of(1, partial(upload, session, root, path)), best_of(1, read)) for _ in range(TIMES)]
-        ours, alone = (min(column) for column in zip(*pairs, strict=True))
-        rows.append([name, ours, alone, ours / alone])
+        turns = [
+            (upload_by_curl(session, root, path), best_of(1, partial(upload, session, root, path)), best_of(1, read))
+            for _ in range(TIMES)
+        ]
+        curl, by_requests, alone = (min(column) for column in zip(*turns, strict=True))
+        rows.append([f"curl: {name}", curl, alone, curl / alone])
+        rows.append([f"requests: {name}", by_requests, alone, by_requests / alone])
     return rows
 
 

@@ -8,6 +8,7 @@ renamed into place. Whoever is killed on the way leaves either a whole battery, 
 import hashlib
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -83,25 +84,32 @@ def import_upload(
             facts = facts_of(uploaded)  # meanwhile
             parsed = parser.result()
         check_nominal_fits(said.nominal_capacity, parsed.misjudged_capacity)
-        files.flush(parquet)
-        rows = cycle_rows(parquet, parsed.nominal_capacity, settings.end_of_life)
-        battery = Battery(
-            filename=shown_name(filename),
-            **facts,
-            nominal_capacity=parsed.nominal_capacity,
-            manufacturer=said.manufacturer or found_text(parsed.manufacturer),
-            chemistry=said.chemistry or found_text(parsed.chemistry),
-            total_cycles=parsed.total_cycles,
-            feature_version=FEATURE_VERSION,
-            import_report=report_of(parsed) | rows.incomplete(),
-            created_at=(now := utc_now()),
-            updated_at=now,
-        )
-        description_file = folder / "battery.json"
-        files.write_durably(description_file, to_json(battery))
-        sources = {"raw": uploaded, "cycles": parquet, "description": description_file}
-        insert_battery(battery, rows, sources)
+        with ThreadPoolExecutor(1) as beside:
+            on_disk = beside.submit(files.flush, parquet)  # the rows need its bytes, not the disk
+            rows = cycle_rows(parquet, parsed.nominal_capacity, settings.end_of_life)
+            battery = battery_row(filename, said, facts, parsed, rows)
+            description_file = folder / "battery.json"
+            files.write_durably(description_file, to_json(battery))
+            sources = {"raw": uploaded, "cycles": parquet, "description": description_file}
+            insert_battery(battery, rows, sources, on_disk)
     return battery
+
+
+def battery_row(filename: str, said: Description, facts: dict[str, Any], parsed: Parsed, rows: CycleRows) -> Battery:
+    """The battery's own row: what was said of it goes before what the file says."""
+    now = utc_now()
+    return Battery(
+        filename=shown_name(filename),
+        **facts,
+        nominal_capacity=parsed.nominal_capacity,
+        manufacturer=said.manufacturer or found_text(parsed.manufacturer),
+        chemistry=said.chemistry or found_text(parsed.chemistry),
+        total_cycles=parsed.total_cycles,
+        feature_version=FEATURE_VERSION,
+        import_report=report_of(parsed) | rows.incomplete(),
+        created_at=now,
+        updated_at=now,
+    )
 
 
 def facts_of(uploaded: Path) -> dict[str, Any]:
@@ -123,8 +131,8 @@ def report_of(parsed: Parsed) -> dict[str, Any]:
     }
 
 
-def insert_battery(battery: Battery, rows: CycleRows, sources: dict[str, Path]) -> None:
-    """Insert the rows, move the files into place, commit. What fails leaves neither."""
+def insert_battery(battery: Battery, rows: CycleRows, sources: dict[str, Path], on_disk: Future[None]) -> None:
+    """Insert the rows, move the files into place once they are on the disk, commit. What fails leaves neither."""
     settings = get_settings()
     with files.changing(settings.var):
         places: dict[str, Path] = {}
@@ -135,6 +143,7 @@ def insert_battery(battery: Battery, rows: CycleRows, sources: dict[str, Path]) 
                 insert_cycles(session, battery.id, rows)
                 share_bytes(session, battery, sources["raw"])
                 places = files.paths(settings.data, battery.id)
+                on_disk.result()
                 files.move_into_place({sources[kind]: place for kind, place in places.items()})
         except BaseException:
             for place in places.values():
