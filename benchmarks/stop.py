@@ -14,7 +14,7 @@ from first_epoch import EPOCH_WITHIN_S, add_cell, api
 from measuring import show
 
 ENGINE = "flows.engine"  # in the command line of every process of a flow run
-BATCH = {"epochs": 100_000, "batch_size": 8, "patience": None}
+BATCH = {"epochs": 10_000, "batch_size": 8}
 
 
 def training() -> list[psutil.Process]:
