@@ -59,7 +59,7 @@ def prefect(
     settings = get_settings()
     environment = stack_environment(settings, os.environ)
     folder = home.var / "log"
-    folder.mkdir()
+    folder.mkdir(parents=True)  # var/ is made by SQLite alone
     with servers(["launch.prefect_server", "--port", str(port)], folder / "prefect.log", environment):
         eventually(lambda: answers(f"{settings.prefect}/health"), 120, "Prefect's server healthy")
         put_deployments(settings, environment)

@@ -40,6 +40,13 @@ def home(bare_home: Settings, monkeypatch: pytest.MonkeyPatch, default_database:
     return get_settings()
 
 
+@pytest.fixture
+def sqlite_home(bare_home: Settings) -> Settings:
+    """A home with a migrated SQLite, whatever the tests' default is."""
+    migrations.upgrade()
+    return bare_home
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, bare_home: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """A home with SQLite, then one with PostgreSQL, migrated."""

@@ -14,7 +14,7 @@ from store.tables import Table
 
 
 @pytest.fixture
-def filled(home, upload, version_now):
+def filled(sqlite_home, upload, version_now):
     """URL of a SQLite database with a battery in a data version, an account, and jobs of which the newest is gone."""
     upload(nominal_capacity=1.1)
     version_now()
@@ -27,7 +27,7 @@ def filled(home, upload, version_now):
             jobs.append_event(rows, job.id, "error", {"error_message": "none"})
         rows.delete(rows.get_one(jobs.Job, 3))
     session.reset()
-    return get_settings().database
+    return sqlite_home.database
 
 
 def contents(url: str) -> dict[str, list[dict]]:

@@ -152,10 +152,11 @@ class TestWant:
             running.want(tmp_path / "out")
             assert running.result().total_cycles == 30
 
-    def test_no_parser_is_left_when_the_rest_never_comes(self, bare_home, mat, tmp_path):
+    def test_no_parser_is_left_when_the_rest_never_comes(self, bare_home, mat, tmp_path, eventually):
+        template = psutil.Process(parser.get_ready().process.pid)
         with RunningParser(bare_home, arrived(mat, tmp_path, 0.6)):
-            assert psutil.Process(parser.get_ready().process.pid).children()
-        assert not psutil.Process(parser.get_ready().process.pid).children()
+            eventually(template.children, 20, "a parser at work")
+        eventually(lambda: not template.children(), 5, "no parser left")
 
 
 class TestLimits:

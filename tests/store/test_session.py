@@ -112,7 +112,7 @@ class TestReading:
             assert s.scalar(select(func.count()).select_from(User)) == 0
 
 
-@pytest.mark.usefixtures("home")
+@pytest.mark.usefixtures("sqlite_home")
 class TestSqlite:
     def test_connections_are_durable_and_enforce_keys(self):
         with reading() as s:
