@@ -145,6 +145,19 @@ class TestSqlite:
             s.delete(s.get(Battery, 1))
         assert add() == 2
 
+    def test_a_glance_holds_nothing_that_keeps_the_log_from_being_emptied(self):
+        glance = Glance()
+        with transaction() as session:
+            session.add_all(User(email=f"{number}@example.com", password_hash="x") for number in range(9))
+        assert glance.finds("SELECT 1 FROM users", ())
+        with selecting() as connection:
+            busy, *_ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+        assert busy == 0
+
+    def test_inserting_is_a_writer_from_its_beginning(self, sqlite_home):
+        with inserting(), pytest.raises(sqlite3.OperationalError, match="locked"):
+            sqlite3.connect(sqlite_home.var / "battery.db", timeout=0).execute("BEGIN IMMEDIATE")
+
 
 class TestMakePrivateFile:
     def test_no_other_account_reads_the_database_or_its_log(self, bare_home):
@@ -198,17 +211,6 @@ class TestGlance:
         glance = Glance()
         assert not glance.finds("SELECT 1 FROM nothing", ())
 
-    def test_holds_nothing_that_keeps_the_log_from_being_emptied(self, database):
-        if database.database_url is not None:
-            pytest.skip("SQLite's log")
-        glance = Glance()
-        with transaction() as session:
-            session.add_all(User(email=f"{number}@example.com", password_hash="x") for number in range(9))
-        assert glance.finds("SELECT 1 FROM users", ())
-        with selecting() as connection:
-            busy, *_ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
-        assert busy == 0
-
 
 @pytest.mark.usefixtures("database")
 class TestInserting:
@@ -228,12 +230,6 @@ class TestInserting:
             connection.execute(insert(User), values)
         with selecting() as connection:
             assert connection.execute(select(User.email)).scalars().all() == ["a@b.c"]
-
-    def test_is_a_writer_from_its_beginning(self, database):
-        if database.database_url is not None:
-            pytest.skip("SQLite's lock")
-        with inserting(), pytest.raises(sqlite3.OperationalError, match="locked"):
-            sqlite3.connect(database.var / "battery.db", timeout=0).execute("BEGIN IMMEDIATE")
 
 
 @pytest.mark.usefixtures("database")
