@@ -1,16 +1,16 @@
 """Training jobs as a table in a terminal."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
-from launch.commands import complain, say
+from launch.calling import calling
+from launch.commands import say
 from launch.display import ago, console
-from launch.platform_client import CallFailed
-from launch.watch import signed_in
+from launch.platform_client import PlatformClient
 
 BATTERIES = 6  # named in a row; of more only their number
 
@@ -18,19 +18,18 @@ BATTERIES = 6  # named in a row; of more only their number
 def run_list(status: str, limit: int, url: str, user: str, *, password_stdin: bool) -> int:
     """Print the newest jobs, or say that there is none."""
     query = {"page_size": limit} | ({"status": status} if status else {})
-    try:
-        with signed_in(url, user, password_stdin=password_stdin) as client:
-            answer = client.call("GET", "/training-jobs", params=query)
-    except CallFailed as error:
-        complain(str(error))
-        return 1
-    if not answer["items"]:
-        say(f"no job is {status}" if status else "no jobs yet: `battery train --batteries 1,2,3` starts one")
+
+    def show(client: PlatformClient) -> int:
+        answer = client.call("GET", "/training-jobs", params=query)
+        if not answer["items"]:
+            say(f"no job is {status}" if status else "no jobs yet: `battery train --batteries 1,2,3` starts one")
+            return 0
+        console.print(table(answer["items"]))
+        if (more := answer["meta"]["total"] - len(answer["items"])) > 0:
+            say(f"and {more} older: --limit shows more")
         return 0
-    console.print(table(answer["items"]))
-    if (more := answer["meta"]["total"] - len(answer["items"])) > 0:
-        say(f"and {more} older: --limit shows more")
-    return 0
+
+    return calling(show, url, user, password_stdin=password_stdin)
 
 
 def table(jobs: Sequence[Mapping[str, Any]]) -> Table:
@@ -66,6 +65,5 @@ def named(battery_ids: Sequence[int]) -> str:
 
 
 def age(created_at: str) -> str:
-    """How long ago an ISO 8601 moment in UTC was."""
-    moment = datetime.fromisoformat(created_at)
-    return ago((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+    """How long ago a moment of the API (ISO 8601, in UTC) was."""
+    return ago(datetime.fromisoformat(created_at).timestamp())

@@ -1,24 +1,20 @@
 """Training jobs in a terminal: submitted, followed live with their loss curve, stopped."""
 
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
-from rich.prompt import Prompt
 from rich.table import Table
 from rich.text import Text
 
-from launch.accounts import DEMO_EMAIL, demo_password
-from launch.commands import INTERRUPTED, api_root, complain, say
+from launch.calling import calling
+from launch.commands import INTERRUPTED, say
 from launch.display import console
 from launch.loss_curve import curve
-from launch.platform_client import CallFailed, PlatformClient
-from store.settings import Settings, get_settings
+from launch.platform_client import PlatformClient
 
 LINES = 6  # of the job's log below the curve
 PLAIN_LINES = 10  # of training where nothing can be drawn
@@ -87,29 +83,6 @@ def facts(state: Mapping[str, Any]) -> str:
     return ", ".join(said)
 
 
-@contextmanager
-def signed_in(url: str, user: str, *, password_stdin: bool) -> Iterator[PlatformClient]:
-    """A client of the platform. Raises CallFailed."""
-    settings = get_settings()
-    client = PlatformClient(url.rstrip("/") or api_root(settings))
-    with client.http:
-        client.sign_in(*account(settings, user, password_stdin=password_stdin))
-        yield client
-
-
-def account(settings: Settings, user: str, *, password_stdin: bool) -> tuple[str, str]:
-    """Address and password to sign in with; what is not known is asked for."""
-    has_demo = (settings.var / "demo_password").exists()
-    email = user or settings.admin_email or (DEMO_EMAIL if has_demo else Prompt.ask("User", console=console))
-    if password_stdin:
-        return email, sys.stdin.readline().rstrip("\r\n")
-    if settings.admin_password and email == settings.admin_email:
-        return email, settings.admin_password.get_secret_value()
-    if email == DEMO_EMAIL and has_demo:
-        return email, demo_password(settings.var)
-    return email, Prompt.ask(f"Password of {email}", password=True, console=console)
-
-
 def follow(client: PlatformClient, job_id: int) -> int:
     """Show the job until it is over; its exit status."""
     view = View(job_id)
@@ -148,38 +121,35 @@ def plain(message: Mapping[str, Any]) -> str | None:
 
 def run_watch(job_id: int, url: str, user: str, *, password_stdin: bool) -> int:
     """Follow a job that there is."""
-    try:
-        with signed_in(url, user, password_stdin=password_stdin) as client:
-            client.call("GET", f"/training-jobs/{job_id}")
-            return follow(client, job_id)
-    except CallFailed as error:
-        complain(str(error))
-        return 1
+
+    def watch(client: PlatformClient) -> int:
+        client.call("GET", f"/training-jobs/{job_id}")
+        return follow(client, job_id)
+
+    return calling(watch, url, user, password_stdin=password_stdin)
 
 
 def run_stop(job_id: int, url: str, user: str, *, password_stdin: bool) -> int:
     """Stop a job."""
-    try:
-        with signed_in(url, user, password_stdin=password_stdin) as client:
-            stopped = client.call("POST", f"/training-jobs/{job_id}/stop")
-    except CallFailed as error:
-        complain(str(error))
-        return 1
-    say(f"job {stopped['id']} {stopped['status']}")
-    return 0
+
+    def stop(client: PlatformClient) -> int:
+        stopped = client.call("POST", f"/training-jobs/{job_id}/stop")
+        say(f"job {stopped['id']} {stopped['status']}")
+        return 0
+
+    return calling(stop, url, user, password_stdin=password_stdin)
 
 
 def run_train(body: Mapping[str, Any], url: str, user: str, *, password_stdin: bool, detach: bool) -> int:
     """Submit a job; then follow it."""
-    try:
-        with signed_in(url, user, password_stdin=password_stdin) as client:
-            job = client.call("POST", "/training-jobs", json=dict(body))
-            if detach:
-                say(str(job["id"]))
-                return 0
-            numbers = ", ".join(map(str, job["battery_ids"]))
-            say(f"job {job['id']}: {job['algorithm']} on battery {numbers}")
-            return follow(client, job["id"])
-    except CallFailed as error:
-        complain(str(error))
-        return 1
+
+    def train(client: PlatformClient) -> int:
+        job = client.call("POST", "/training-jobs", json=dict(body))
+        if detach:
+            say(str(job["id"]))
+            return 0
+        numbers = ", ".join(map(str, job["battery_ids"]))
+        say(f"job {job['id']}: {job['algorithm']} on battery {numbers}")
+        return follow(client, job["id"])
+
+    return calling(train, url, user, password_stdin=password_stdin)
