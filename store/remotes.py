@@ -1,5 +1,8 @@
 """Data versions on their way to and from the remote of the settings."""
 
+import contextlib
+from collections.abc import Mapping
+
 from sqlalchemy import select, update
 
 from store import files
@@ -57,21 +60,28 @@ def push_everything(progress: Progress = silent) -> int:
                 objects[number] = objects_of(settings, version.dvc_hash)
             except MissingObject as error:
                 lost[number] = error
-        try:
-            copied = push_objects(settings, set().union(*objects.values()), progress)
-        except MissingObject:
-            copied = 0
-            for number, wanted in objects.items():
-                try:
-                    copied += push_objects(settings, wanted, progress)
-                except MissingObject as error:
-                    lost[number] = error
+        copied = push_whole(settings, objects, lost, progress)
         for number, version in versions.items():
             if number not in lost and version.pushed_at is None:
                 mark_pushed(number)
     if lost:
         numbers = ", ".join(map(str, sorted(lost)))
         raise MissingObject(f"{next(iter(lost.values()))}; the remote has every version but {numbers}")
+    return copied
+
+
+def push_whole(
+    settings: Settings, objects: Mapping[int, set[str]], lost: dict[int, MissingObject], progress: Progress
+) -> int:
+    """Push the objects of versions, all at once where nothing is lost; add to ``lost`` those that are not whole."""
+    with contextlib.suppress(MissingObject):
+        return push_objects(settings, set().union(*objects.values()), progress)
+    copied = 0
+    for number, wanted in objects.items():
+        try:
+            copied += push_objects(settings, wanted, progress)
+        except MissingObject as error:
+            lost[number] = error
     return copied
 
 
