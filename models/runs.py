@@ -1,4 +1,4 @@
-"""The experiment of an MLflow server, and the one run of each job in it. Used by `models.registry` alone."""
+"""An experiment of MLflow, and the one run of each job in it."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -10,14 +10,14 @@ JOB_TAG = "battery.job"
 MAX_PARAM = 250  # characters
 
 
-def experiment(client: "MlflowClient", name: str) -> str:
-    """Id of the experiment, which is made, or restored, where it is not there."""
+def experiment(client: "MlflowClient", name: str, artifact_location: str | None = None) -> str:
+    """Id of the experiment, which is made (with its artifacts there), or restored, where it is not there."""
     from mlflow.exceptions import MlflowException
 
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            return str(client.create_experiment(name))
+            return str(client.create_experiment(name, artifact_location))
         except MlflowException:  # another job was quicker
             found = client.get_experiment_by_name(name)
             if found is None:

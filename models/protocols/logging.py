@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from models import runs
+
 
 def log_result(tracking_uri: str, experiment: str, data: Path, result: Mapping[str, Any]) -> str:
     """Log scores as metrics `model/score`; where a server takes artifacts, the whole result too. Gives the run's id."""
@@ -13,13 +15,9 @@ def log_result(tracking_uri: str, experiment: str, data: Path, result: Mapping[s
     from mlflow.entities import Metric
 
     client, protocol = MlflowClient(tracking_uri), str(result["protocol"])
-    found = client.get_experiment_by_name(experiment)
-    if found is not None:
-        number = found.experiment_id
-    elif tracking_uri.startswith("http"):
-        number = client.create_experiment(experiment)
-    else:  # as the server would: artifacts through it, once it runs
-        number = client.create_experiment(experiment, artifact_location="mlflow-artifacts:/benchmarks")
+    # Beside no server as it would: artifacts through it, once it runs.
+    artifacts = None if tracking_uri.startswith("http") else "mlflow-artifacts:/benchmarks"
+    number = runs.experiment(client, experiment, artifacts)
     tags = {"battery.protocol": protocol, "battery.data": data.name}
     run = str(client.create_run(number, run_name=protocol, tags=tags).info.run_id)
     now = int(time.time() * 1000)
