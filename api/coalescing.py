@@ -89,9 +89,7 @@ class Coalescer(Generic[Q, A]):
     async def _take(self) -> list[Waiting[Q, A]]:
         """The first that waits, and as many after it as fit; those whose caller has gone are left out."""
         size = 0
-        while size < min(
-            self._size, self._largest
-        ):  # as long as others arrive by turns of the loop, which cost nothing
+        while size < min(self._size, self._largest):  # others still arrive: a turn of the loop costs nothing
             size = self._size
             await asyncio.sleep(0)
         taken: list[Waiting[Q, A]] = []

@@ -4,6 +4,7 @@
 """
 
 import argparse
+import contextlib
 import statistics
 import sys
 import time
@@ -21,11 +22,9 @@ def training() -> list[psutil.Process]:
     """Processes of flow runs below this one."""
     found = []
     for process in psutil.Process().children(recursive=True):
-        try:
+        with contextlib.suppress(psutil.Error):
             if any(ENGINE in part for part in process.cmdline()):
                 found.append(process)
-        except psutil.Error:
-            continue
     return found
 
 

@@ -129,6 +129,12 @@ class HealthModule(pl.LightningModule):
     """Trains K networks side by side on the same batches; each has its own part of the sum of losses."""
 
     before_batch: Callable[[], None] | None = None  # may raise, and so end the training
+    # Of the whole set, on the device, from `on_fit_start` on: what the networks see (B, T, 2C); of training also the
+    # scaled columns (B, T, C) that it is filled from, and which of them are unknown.
+    train_z: Tensor
+    validation_z: Tensor
+    scaled: Tensor
+    missing: Tensor
 
     def __init__(
         self,
@@ -148,7 +154,6 @@ class HealthModule(pl.LightningModule):
         self.families = families(feature_names)
         self.teaches, self.validates = lessons.teaches, lessons.validates
         self.generator = Generator().manual_seed(hyperparameters.seed)
-        self.train_z, self.validation_z, self.scaled, self.missing = train.x, validation.x, train.x, train.mask
         self.train_losses, self.validation_losses = Losses(), Losses()
         self.past = History()
 

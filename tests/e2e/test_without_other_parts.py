@@ -1,17 +1,11 @@
 """An API whose Prefect, MLflow and BentoML are away, on the live API's database."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import requests
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-
 
 @pytest.fixture(scope="module")
-def alone(stack, free_ports, eventually, account, login):
+def alone(stack, free_ports, eventually, servers, account, login):
     """A second API process on the same home whose Prefect, MLflow and BentoML are not there, with short limits."""
     (port,) = free_ports(1)
     away = "http://127.0.0.1:9"  # the discard port: nothing listens
@@ -25,26 +19,19 @@ def alone(stack, free_ports, eventually, account, login):
     }
     root = f"http://localhost:{port}"
     log = stack.output.with_name("alone.log")
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "api"], cwd=CHECKOUT, env=environment, stdout=output, stderr=output
-        )
+    with servers(["api"], log, environment) as process:
 
-    def up() -> bool:
-        assert process.poll() is None, log.read_text()
-        try:
-            return requests.get(f"{root}/api/v1/health", timeout=2).ok
-        except requests.RequestException:
-            return False
+        def up() -> bool:
+            assert process.poll() is None, log.read_text()
+            try:
+                return requests.get(f"{root}/api/v1/health", timeout=2).ok
+            except requests.RequestException:
+                return False
 
-    try:
         eventually(up, within=60, what="the second API")
         session = login(*account)  # a token of the first API is good for the second
         session.root = root
         yield session
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 class TestWithoutTheOtherParts:
