@@ -14,24 +14,24 @@ from launch.jobs_cli import jobs, train
 ABOUT = """Battery Life Analysis Platform: upload cycling data of cells, train models of their health, ask how
 long they will last.
 
-New here? [bold]battery demo[/bold] shows all of it in a few minutes. [bold]battery up[/bold] starts the platform for
-your own work; [bold]battery users add[/bold] makes you an account.
+New here? `battery demo` shows all of it in a few minutes. `battery up` starts the platform for your own work;
+`battery users add` makes you an account. `battery COMMAND --help` says more of one.
 """
+PLATFORM, WORK, CARE = "The platform", "Training and data", "Tests and care"  # panels of the help
 
 app = typer.Typer(
     name="battery",
     help=ABOUT,
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-users = typer.Typer(help="Accounts that may use the API.", no_args_is_help=True)
-app.add_typer(users, name="users")
-app.add_typer(jobs, name="jobs")
-app.add_typer(database, name="database")
-app.command()(train)
-app.add_typer(data, name="data")
+users = typer.Typer(help="Accounts that may use the API: add one.", no_args_is_help=True)
+app.add_typer(users, name="users", rich_help_panel=PLATFORM)
+app.add_typer(jobs, name="jobs", rich_help_panel=WORK)
+app.add_typer(data, name="data", rich_help_panel=WORK)
+app.add_typer(database, name="database", rich_help_panel=CARE)
 
 
 @app.callback()
@@ -41,30 +41,33 @@ def use_absolute_home() -> None:
         os.environ["BATTERY_HOME"] = str(Path(home).expanduser().resolve())
 
 
-@app.command()
+@app.command(rich_help_panel=PLATFORM)
 def demo(
     file: Annotated[
         Path | None,
         typer.Argument(
-            help="A .mat file with cycling data; a synthetic cell without.", exists=True, dir_okay=False, readable=True
+            help="A .mat file with cycling data; without one, a synthetic cell.",
+            exists=True,
+            dir_okay=False,
+            readable=True,
         ),
     ] = None,
     *,
     exit_after: Annotated[
         bool, typer.Option("--exit", help="End after the tutorial; status 0 when all of it worked.")
     ] = False,
-    epochs: Annotated[int, typer.Option(min=1, max=10_000, help="How long to train.")] = 100,
+    epochs: Annotated[int, typer.Option(min=1, max=10_000, help="Epochs to train for.")] = 100,
 ) -> None:
-    """Start the platform and walk through all of it: upload, train, predict. Stays up until Ctrl-C.
+    """Start the platform and walk through all of it: upload, train, predict.
 
-    Uses the platform of this home if it runs already.
+    Stays up until Ctrl-C. Uses the platform of this home if it runs already.
     """
     from launch.demo import run_demo
 
     raise typer.Exit(run_demo(file and file.resolve(), epochs, exit_after=exit_after))
 
 
-@app.command()
+@app.command(rich_help_panel=PLATFORM)
 def up() -> None:
     """Start the platform and keep it running until Ctrl-C.
 
@@ -76,7 +79,7 @@ def up() -> None:
     raise typer.Exit(run_up())
 
 
-@app.command()
+@app.command(rich_help_panel=PLATFORM)
 def down() -> None:
     """Stop the platform that runs in another terminal."""
     from launch.commands import run_down
@@ -84,17 +87,20 @@ def down() -> None:
     raise typer.Exit(run_down())
 
 
-@app.command()
+@app.command(rich_help_panel=PLATFORM)
 def status() -> None:
-    """Show what runs, where, and whether it works. Status 0: all works; 1: something does not; 3: nothing runs."""
+    """Show what runs, where, and whether it works.
+
+    Status 0: all works; 1: something does not; 3: nothing runs.
+    """
     from launch.commands import run_status
 
     raise typer.Exit(run_status())
 
 
-@app.command()
+@app.command(rich_help_panel=PLATFORM)
 def logs(
-    part: Annotated[str, typer.Argument(help="prefect, mlflow, serving, api or worker; all of them without.")] = "",
+    part: Annotated[str, typer.Argument(help="prefect, mlflow, serving, api or worker; without one, all.")] = "",
     *,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
     lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many of the last lines.")] = 50,
@@ -105,7 +111,7 @@ def logs(
     raise typer.Exit(run_logs(part, follow=follow, lines=lines))
 
 
-@app.command()
+@app.command(rich_help_panel=PLATFORM)
 def settings() -> None:
     """Show every setting: its value now, and what it means."""
     from launch.commands import run_settings
@@ -113,7 +119,10 @@ def settings() -> None:
     raise typer.Exit(run_settings())
 
 
-@app.command()
+app.command(rich_help_panel=WORK)(train)
+
+
+@app.command(rich_help_panel=CARE)
 def benchmark(
     protocol: Annotated[str, typer.Argument(help="P1, P2, P4 or P5, see docs/accuracy.md.")],
     *,
@@ -127,6 +136,19 @@ def benchmark(
     from launch.benchmark import run_benchmark
 
     raise typer.Exit(run_benchmark(protocol, data.resolve(), seeds, as_json=as_json))
+
+
+@app.command("test", rich_help_panel=CARE, context_settings={"ignore_unknown_options": True})
+def run_pytest(
+    arguments: Annotated[list[str] | None, typer.Argument(help="Files, folders and options of pytest.")] = None,
+) -> None:
+    """Run the tests, all of them or those that are named.
+
+    `./battery test` in the checkout installs what they need. `./battery test -- --help` shows pytest's options.
+    """
+    from launch.commands import run_tests
+
+    raise typer.Exit(run_tests(arguments or []))
 
 
 def acceptable(password: str) -> str:

@@ -3,7 +3,10 @@
 import os
 import signal
 import subprocess
+import sys
 import time
+from collections.abc import Sequence
+from importlib.util import find_spec
 
 from rich.markup import escape
 from rich.table import Table
@@ -14,7 +17,7 @@ from launch.parts import Part, embedded_parts
 from launch.settings_table import rows, shown
 from launch.stack import running
 from launch.supervision import Supervisor, log_file
-from store.settings import Settings, get_settings
+from store.settings import CHECKOUT, Settings, get_settings
 
 NOT_RUNNING = 3
 INTERRUPTED = 130
@@ -157,3 +160,12 @@ def run_users_add(email: str, password: str) -> int:
     """Make an account."""
     say(f"{accounts.add_user(email, password)} may sign in now")
     return 0
+
+
+def run_tests(arguments: Sequence[str]) -> int:
+    """Become pytest in the checkout; a status is given only where that cannot be."""
+    if (CHECKOUT / "tests").is_dir() and find_spec("pytest"):
+        os.chdir(CHECKOUT)
+        os.execv(sys.executable, [sys.executable, "-m", "pytest", *arguments])  # noqa: S606
+    complain("the tests and what they need are not here: `./battery test` in the checkout installs it and runs them")
+    return 1

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 data = typer.Typer(
-    help="Versions of the data set: list them, go back to one, copy them to and from the remote, check them.",
+    help="Versions of the data set: list, check out, push, pull, verify.",
     no_args_is_help=True,
 )
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output instead of a table.")]
@@ -45,11 +45,11 @@ def push() -> None:
 
 @data.command("pull")
 def pull(
-    version: Annotated[str, typer.Argument(help="One version; all of them without.")] = "",
+    version: Annotated[str, typer.Argument(help="One version; without it, all.")] = "",
 ) -> None:
-    """Copy to this machine whatever it lacks of the versions. data/ stays as it is: see checkout.
+    """Copy to this machine whatever it lacks of the versions.
 
-    In a home without any version it is the one that data.dvc names.
+    data/ stays as it is: see checkout. In a home without any version it is the one that data.dvc names.
     """
     from launch.data_commands import run_pull
 
@@ -64,7 +64,10 @@ def verify(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check data/ against the database, and every version against cache and remote. Status 1: something is wrong."""
+    """Check data/ against the database, and every version against cache and remote.
+
+    Status 1: something is wrong.
+    """
     from launch.data_commands import run_verify
 
     raise typer.Exit(run_verify(download=download, as_json=as_json))

@@ -4,16 +4,16 @@ from typing import Annotated
 
 import typer
 
-database = typer.Typer(help="The database of the platform's rows.", no_args_is_help=True)
+database = typer.Typer(help="The database of the platform's rows: copy it to PostgreSQL.", no_args_is_help=True)
 
 
 @database.command("copy")
 def copy(
     url: Annotated[str, typer.Argument(help="An empty database: postgresql://USER:PASSWORD@HOST/NAME")],
 ) -> None:
-    """Copy every row into another database, as when moving from SQLite to PostgreSQL. Stop the platform first.
+    """Copy every row into another database, as when moving from SQLite to PostgreSQL.
 
-    Afterwards set BATTERY_DATABASE_URL to that URL; the old database stays as it is.
+    Stop the platform first. Afterwards set BATTERY_DATABASE_URL to that URL; the old database stays as it is.
     """
     from launch import lock
     from launch.commands import complain, say

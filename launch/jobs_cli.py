@@ -4,13 +4,13 @@ from typing import Annotated
 
 import typer
 
-jobs = typer.Typer(help="Training jobs of a running platform.", no_args_is_help=True)
+jobs = typer.Typer(help="Training jobs of a running platform: list, watch, stop.", no_args_is_help=True)
 
 JobId = Annotated[int, typer.Argument(help="The job's number.")]
-Url = Annotated[str, typer.Option("--url", help="A platform elsewhere (http://HOST:PORT); this home's without.")]
+Url = Annotated[str, typer.Option("--url", help="A platform elsewhere (http://HOST:PORT); without it, this home's.")]
 User = Annotated[
     str,
-    typer.Option("--user", help="Address to sign in with; without, BATTERY_ADMIN_EMAIL's account or the demo's."),
+    typer.Option("--user", help="Address to sign in with; without it, BATTERY_ADMIN_EMAIL's account or the demo's."),
 ]
 PasswordStdin = Annotated[
     bool, typer.Option("--password-stdin", help="Read the password from standard input, not from the keyboard.")
@@ -57,9 +57,9 @@ def train(
     *,
     batteries: Annotated[str, typer.Option("--batteries", "-b", help="Numbers of batteries: 1,2,3.")],
     algorithm: Annotated[str, typer.Option("--algorithm", "-a", help="baseline, bilstm or deephpm.")] = "bilstm",
-    name: Annotated[str, typer.Option("--name", help="Name of the model; the algorithm's without.")] = "",
+    name: Annotated[str, typer.Option("--name", help="Name of the model; without it, the algorithm's.")] = "",
     hyperparams: Annotated[
-        list[str] | None, typer.Option("--set", help="A hyperparameter: --set epochs=50; may be given again.")
+        list[str] | None, typer.Option("--set", help="A hyperparameter, such as epochs=50; may be given again.")
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Submit, print the job's number and end.")] = False,
     url: Url = "",

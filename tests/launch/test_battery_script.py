@@ -166,7 +166,7 @@ class TestHelp:
         listed = {line.split()[0] for line in answer.stdout.splitlines() if line.startswith("  ")}
         commands = {command.name or command.callback.__name__ for command in cli.app.registered_commands}
         groups = {group.name for group in cli.app.registered_groups}
-        assert listed == commands | groups | {"test"}
+        assert listed == commands | groups
 
     def test_afterwards_the_command_line_answers(self, root):
         run(root, "status")
@@ -182,9 +182,9 @@ class TestCommandLine:
         answer = run(root, "demo", "my file.mat", cwd=elsewhere, script=elsewhere / "second")
         assert answer.stdout.splitlines() == [str(elsewhere), "-P", "-m", "launch", "demo", "my file.mat"]
 
-    def test_test_installs_its_extra_and_hands_arguments_to_pytest(self, root, tmp_path):
+    def test_test_installs_its_extra_and_hands_its_arguments_on(self, root, tmp_path):
         answer = run(root, "test", "tests/store", "-k", "a b", cwd=tmp_path)
-        assert answer.stdout.splitlines() == [str(root), "-m", "pytest", "tests/store", "-k", "a b"]
+        assert answer.stdout.splitlines()[1:] == ["-P", "-m", "launch", "test", "tests/store", "-k", "a b"]
         assert f"-e {root}[test]" in installations(root)[0]
         run(root, "status")
         assert len(installations(root)) == 1, "the test installation holds everything else too"

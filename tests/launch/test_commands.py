@@ -23,7 +23,7 @@ def stack_processes(home: str) -> list[psutil.Process]:
 class TestHelp:
     def test_it_names_every_command_a_newcomer_needs(self, battery):
         shown = battery("--help").stdout
-        for command in ("demo", "up", "down", "status", "logs", "settings", "users", "data"):
+        for command in ("demo", "up", "down", "status", "logs", "settings", "users", "data", "benchmark", "test"):
             assert f" {command} " in shown
 
     def test_it_loads_nothing_heavy(self, battery):
@@ -31,6 +31,16 @@ class TestHelp:
         assert "typer" in loaded
         for module in ("torch", "prefect", "mlflow", "numpy", "sqlalchemy"):
             assert f" {module}\n" not in loaded
+
+
+class TestTest:
+    def test_arguments_and_the_status_are_pytests(self, battery, tmp_path):
+        one = tmp_path / "test_one.py"
+        one.write_text("def test_a_b():\n    assert False\ndef test_c():\n    pass\n")
+        answer = battery("test", "-q", str(one), "-k", "a and b", f"--junitxml={tmp_path / 'report.xml'}")
+        assert answer.returncode == 1
+        assert "1 failed, 1 deselected" in answer.stdout
+        assert 'tests="1"' in (tmp_path / "report.xml").read_text()
 
 
 class TestWithoutAStack:
