@@ -10,7 +10,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from launch.display import console, errors
+from launch.display import console, counted, errors
 from store.settings import get_settings
 
 METRICS = {
@@ -50,7 +50,9 @@ def tables(protocol: str, result: Mapping[str, Any]) -> list[Table]:
     """All models beside each other, then a table a cell."""
     models: Mapping[str, Any] = result["models"]
     names = METRICS[protocol]
-    whole = Table("model", *names, "worst cell", title=f"{protocol}, {result['seeds']} seeds: mean ± std over seeds")
+    whole = Table(
+        "model", *names, "worst cell", title=f"{protocol}, {counted(result['seeds'], 'seed')}: mean ± std over seeds"
+    )
     for model, scores in models.items():
         shown = [_number(scores.get(name), scores.get(f"{name}_std")) for name in names]
         whole.add_row(model, *shown, f"{_number(scores['worst_cell'])} ({escape(scores['worst_cell_name'])})")

@@ -16,7 +16,7 @@ from rich.table import Table
 from sqlalchemy import select
 
 from launch.commands import complain, say
-from launch.display import console
+from launch.display import console, counted, numbered
 from launch.failures import explained
 from store import data_versions, migrations
 from store.dvc_objects import Progress
@@ -56,7 +56,7 @@ def run_versions(*, as_json: bool) -> int:
             )
         console.print(table)
     if unversioned:
-        say(f"in no version as {'it is' if len(unversioned) == 1 else 'they are'} now: {named(unversioned)}")
+        say(f"not versioned yet: {named(unversioned)}")
     elif versions and current is None:
         say("batteries were deleted since the newest version")
     return 0
@@ -83,7 +83,7 @@ def run_checkout(name: str, *, yes: bool) -> int:
     dvc_hash = find(name)
     ahead = outlook(dvc_hash)
     if ahead.unversioned and not yes:
-        say(f"in no version as they are now: {named(ahead.unversioned)}. They are versioned first, so nothing is lost.")
+        say(f"not versioned yet: {named(ahead.unversioned)}. That is done first, so nothing is lost.")
         say(f"Then {changes('would come back or change', ahead.written, 'would go', ahead.removed)}.")
         if not sys.stdin.isatty():
             complain("nothing was done: say --yes to go on, or `battery data push` to version the changes")
@@ -128,7 +128,7 @@ def run_push() -> int:
         return 0
     with bar("pushing") as progress:
         copied = push_everything(progress)
-    say(f"{remote()} has every version, the newest is {version.id}: {copied} objects copied")
+    say(f"{remote()} has every version, the newest is {version.id}: {counted(copied, 'object')} copied")
     return 0
 
 
@@ -143,7 +143,7 @@ def run_pull(name: str) -> int:
         return 0
     with bar("pulling") as progress:
         copied = pull(hashes, progress)
-    say(f"this machine has {counted(len(hashes), 'version')} whole: {copied} objects copied from {remote()}")
+    say(f"this machine has {counted(len(hashes), 'version')} whole: {counted(copied, 'object')} copied from {remote()}")
     with reading() as session:
         unknown = [dvc_hash for dvc_hash in hashes if data_versions.by_hash(session, dvc_hash) is None]
     for dvc_hash in unknown:
@@ -166,7 +166,7 @@ def run_verify(*, download: bool, as_json: bool) -> int:
     if found.unversioned:
         say(f"not versioned yet: {named(found.unversioned)}")
     if found.unpushed:
-        say(f"on this machine alone: version {', '.join(map(str, found.unpushed))}; `battery data push` copies them")
+        say(f"on this machine alone: {numbered('version', found.unpushed)}; `battery data push` copies what is missing")
     if not found.contents_read:
         say(f"of {remote()} the names were compared; --download reads the bytes too")
     if not found.problems:
@@ -222,7 +222,7 @@ def bar(doing: str) -> Iterator[Progress]:
 
 
 def changes(writes: str, written: Sequence[int], removes: str, removed: Sequence[int]) -> str:
-    """What a checkout does to batteries: ``battery 1, 2 came back or changed; battery 7 went``."""
+    """What a checkout does to batteries: ``batteries 1, 2 came back or changed; battery 7 went``."""
     parts = [
         f"{named(battery_ids)} {does}" for does, battery_ids in ((writes, written), (removes, removed)) if battery_ids
     ]
@@ -230,16 +230,8 @@ def changes(writes: str, written: Sequence[int], removes: str, removed: Sequence
 
 
 def named(battery_ids: Sequence[int]) -> str:
-    """``battery 1, 2, 3 and 9 more``."""
-    shown = ", ".join(map(str, battery_ids[:NAMED]))
-    more = f" and {len(battery_ids) - NAMED} more" if len(battery_ids) > NAMED else ""
-    return f"battery {shown}{more}"
-
-
-def counted(count: int, noun: str) -> str:
-    """``1 battery``, ``2 batteries``."""
-    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
-    return f"{count} {noun if count == 1 else plural}"
+    """``batteries 1, 2, 3 and 9 more``."""
+    return numbered("battery", battery_ids, NAMED)
 
 
 def remote() -> str:

@@ -17,6 +17,7 @@ def copy(
     """
     from launch import lock
     from launch.commands import complain, say
+    from launch.display import counted
     from store.copying import NotEmpty, copy_rows
     from store.settings import get_settings
 
@@ -29,4 +30,4 @@ def copy(
     except NotEmpty as error:
         complain(str(error))
         raise typer.Exit(1) from error
-    say(f"{sum(copied.values())} rows copied; now set BATTERY_DATABASE_URL")
+    say(f"{counted(sum(copied.values()), 'row')} copied; now set BATTERY_DATABASE_URL")

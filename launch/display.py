@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
@@ -63,6 +64,23 @@ def addresses(settings: Settings, api_root: str) -> Table:
     table.add_row("MLflow", settings.mlflow)
     table.add_row("Prefect", settings.prefect.removesuffix("/api"))
     return table
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 battery``, ``2 batteries``."""
+    return f"{count} {noun if count == 1 else plural(noun)}"
+
+
+def numbered(noun: str, numbers: Sequence[int], most: int | None = None) -> str:
+    """``battery 7``, ``batteries 1, 2, 3``; past ``most`` of them ``batteries 1, 2, 3 and 9 more``."""
+    shown = ", ".join(map(str, numbers[:most]))
+    more = f" and {len(numbers) - most} more" if most is not None and len(numbers) > most else ""
+    return f"{noun if len(numbers) == 1 else plural(noun)} {shown}{more}"
+
+
+def plural(noun: str) -> str:
+    """``batteries``."""
+    return f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
 
 
 def ago(started: float) -> str:

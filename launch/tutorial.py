@@ -8,7 +8,7 @@ from rich.box import SIMPLE
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from launch.display import console
+from launch.display import console, counted
 from launch.platform_client import CallFailed, PlatformClient
 
 STEPS = 10
@@ -78,7 +78,9 @@ class Tutorial:
             raise CallFailed("the battery has no cycles")
         capacity = battery["nominal_capacity"]
         facts = [battery["manufacturer"], battery["chemistry"], capacity and f"{capacity:g} Ah nominal"]
-        self.say("Verify upload", ", ".join([f"{battery['total_cycles']} cycles", *(fact for fact in facts if fact)]))
+        self.say(
+            "Verify upload", ", ".join([counted(battery["total_cycles"], "cycle"), *(fact for fact in facts if fact)])
+        )
 
     def view_cycles(self) -> None:
         """Step 4."""
@@ -87,7 +89,7 @@ class Tutorial:
             raise CallFailed("the first page of cycles is empty")
         first = page["items"][0]
         health = "unknown" if first["soh"] is None else f"{first['soh']:.3f}"
-        samples = f"cycle {first['cycle_index']} has {len(first['voltage'])} samples and SoH {health}"
+        samples = f"cycle {first['cycle_index']} has {counted(len(first['voltage']), 'sample')} and SoH {health}"
         self.say("View cycles", f"page 1 of {page['meta']['total_pages']}: {samples}")
 
     def start_training(self) -> None:
@@ -105,7 +107,7 @@ class Tutorial:
             },
         )
         self.job_id = job["id"]
-        self.say("Start training", f"job {self.job_id}: {ALGORITHM}, {self.epochs} epochs")
+        self.say("Start training", f"job {self.job_id}: {ALGORITHM}, {counted(self.epochs, 'epoch')}")
 
     def follow_training(self) -> None:
         """Step 6: every epoch as the WebSocket tells it."""
@@ -138,7 +140,8 @@ class Tutorial:
         metrics = self.client.call("GET", f"/training-jobs/{self.job_id}/metrics")
         if not metrics["epochs"]:
             raise CallFailed("there are no metrics")
-        self.say("View metrics", f"validation loss {spark(metrics['val_loss'])} over {len(metrics['epochs'])} epochs")
+        epochs = counted(len(metrics["epochs"]), "epoch")
+        self.say("View metrics", f"validation loss {spark(metrics['val_loss'])} over {epochs}")
 
     def view_model(self) -> None:
         """Step 8."""
@@ -170,7 +173,7 @@ class Tutorial:
                 raise CallFailed(f"batch: {item['error']['code']}: {item['error']['message']}")
         told = (
             f"{name} by model {item['model_id']}, the champion: "
-            f"SoH {item['result']['soh']:.3f}, {item['result']['rul']:.0f} cycles left"
+            f"SoH {item['result']['soh']:.3f}, {counted(round(item['result']['rul']), 'cycle')} left"
             for name, item in zip(names.values(), results, strict=True)
         )
         self.say("Predict a batch", "; ".join(told))
@@ -191,7 +194,9 @@ def prediction_table(result: dict[str, Any], *, synthetic: bool) -> Table:
     title = "How healthy, how long still" + (" (synthetic cell)" if synthetic else "")
     table = Table("", "estimate", "90 % interval", title=title, title_style="bold", title_justify="left", box=SIMPLE)
     table.add_row("State of health (SoH)", f"{result['soh']:.3f}", interval(result.get("soh_interval"), 3))
-    table.add_row("Remaining useful life", f"{result['rul']:.0f} cycles", interval(result.get("rul_interval"), 0))
+    table.add_row(
+        "Remaining useful life", counted(round(result["rul"]), "cycle"), interval(result.get("rul_interval"), 0)
+    )
     table.add_row("Confidence (SoH within ±0.02)", f"{result['confidence']:.0%}", "")
     return table
 

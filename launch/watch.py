@@ -12,7 +12,7 @@ from rich.text import Text
 
 from launch.calling import calling
 from launch.commands import INTERRUPTED, say
-from launch.display import console
+from launch.display import console, numbered
 from launch.loss_curve import curve
 from launch.platform_client import PlatformClient
 
@@ -148,8 +148,7 @@ def run_train(body: Mapping[str, Any], url: str, user: str, *, password_stdin: b
         if detach:
             say(str(job["id"]))
             return 0
-        numbers = ", ".join(map(str, job["battery_ids"]))
-        say(f"job {job['id']}: {job['algorithm']} on battery {numbers}")
+        say(f"job {job['id']}: {job['algorithm']} on {numbered('battery', job['battery_ids'])}")
         return follow(client, job["id"])
 
     return calling(train, url, user, password_stdin=password_stdin)

@@ -50,12 +50,14 @@
     if (!account) token = null;
   }
 
+  const cycles = (count) => `${count} ${count === 1 ? 'cycle' : 'cycles'}`;
+
   async function listBatteries(chosen) {
     const newest = await call('/batteries?page_size=1');
     const page = Math.max(1, Math.ceil(newest.meta.total / 100));
     const { items } = await call(`/batteries?page=${page}&page_size=100`);
     const options = items.reverse().map((battery) => {
-      const facts = [`${battery.total_cycles} cycles`, battery.nominal_capacity && `${battery.nominal_capacity} Ah`];
+      const facts = [cycles(battery.total_cycles), battery.nominal_capacity && `${battery.nominal_capacity} Ah`];
       const text = [`#${battery.id} ${battery.filename}`, ...facts, battery.manufacturer, battery.chemistry];
       return new Option(text.filter(Boolean).join(' · '), battery.id, false, battery.id === chosen);
     });
@@ -151,9 +153,8 @@
     const { result } = await send('/predictions', { algorithm, battery_id: chosenBattery() });
     const between = (interval, text) => (interval ? ` (90 %: ${interval.map(text).join(' to ')})` : '');
     const percent = (fraction) => `${(100 * fraction).toFixed(1)} %`;
-    const cycles = (count) => count.toFixed(0);
     fill('soh', percent(result.soh), between(result.soh_interval, percent));
-    fill('rul', `${cycles(result.rul)} cycles`, between(result.rul_interval, cycles));
+    fill('rul', cycles(Math.round(result.rul)), between(result.rul_interval, Math.round));
     fill('confidence', percent(result.confidence), '');
     element('result').hidden = false;
     element('warnings').replaceChildren(...result.warnings.map((text) => Object.assign(document.createElement('li'), { textContent: text })));

@@ -47,9 +47,11 @@ def check_batteries(session: Session, battery_ids: list[int]) -> None:
     for start in range(0, len(battery_ids), BATTERIES_A_QUERY):
         missing += batteries.missing(session, battery_ids[start : start + BATTERIES_A_QUERY])
     if missing:
-        named = ", ".join(str(battery_id) for battery_id in missing[:10])
         details = [{"field": "battery_ids", "issue": f"Battery with ID {one} not found"} for one in missing[:10]]
-        raise NotFound(f"Battery with ID {named} not found", details=details)
+        if len(missing) == 1:
+            raise NotFound(details[0]["issue"], details=details)
+        named = ", ".join(str(battery_id) for battery_id in missing[:10])
+        raise NotFound(f"Batteries with IDs {named} not found", details=details)
 
 
 def get(session: Session, job_id: int) -> Job:

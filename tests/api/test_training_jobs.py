@@ -133,7 +133,7 @@ class TestSubmit:
     def test_with_unknown_batteries_is_404_and_names_them(self, ready: Any) -> None:
         answer = submit(ready, battery_ids=[1, 98, 99])
         assert answer.status_code == 404
-        assert answer.json()["error"]["message"] == "Battery with ID 98, 99 not found"
+        assert answer.json()["error"]["message"] == "Batteries with IDs 98, 99 not found"
         assert ready.http.get("/api/v1/training-jobs").json()["meta"]["total"] == 0
 
 

@@ -95,7 +95,7 @@ class TestCheckout:
     def test_goes_back_and_forth(self, battery, home):
         back = battery("data", "checkout", "1")
         assert back.returncode == 0, back.stderr
-        assert "battery 1, 2 came back or changed; battery 3 went" in back.stdout
+        assert "batteries 1, 2 came back or changed; battery 3 went" in back.stdout
         assert described(home) == {"1": "NMC", "2": "NMC"}
         listed = json.loads(battery("data", "versions", "--json").stdout)
         assert [(version["id"], version["current"]) for version in listed] == [(1, True), (2, False)]
@@ -107,7 +107,7 @@ class TestCheckout:
         change_one()
         refused = battery("data", "checkout", "1")
         assert refused.returncode == 1
-        assert "in no version as they are now: battery 3" in refused.stdout
+        assert "not versioned yet: battery 3" in refused.stdout
         assert "--yes" in refused.stderr
         assert described(home) == {"1": "LFP", "3": "new"}
         done = battery("data", "checkout", "1", "--yes")
