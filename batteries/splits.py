@@ -24,7 +24,7 @@ from batteries import labels
 from batteries.windows import History, Windows, concatenate, fingerprint, make_windows, windows_of
 
 OPENING = 10  # cycles that a record begins with by which a cell is known again: a file that has grown begins the same
-MIN_CYCLES = 12  # with a known SoH, for a cell to be split in time or to judge others
+MIN_CYCLES = 12  # with a known SoH, for a cell to be split in time or to be drawn as one that judges
 HELD_OUT = 0.15  # share of the cells, or of one cell's life, for validation, and again for test
 CELLS_FOR_CROSS_FITTING = 4  # beside the test cells; from so many on, whole ones are left out in turn
 FOLDS = 6  # parts that they are left out in, at least; fewer where there are fewer cells
@@ -96,8 +96,8 @@ def split(
             train_cells=_names(histories, [long[0], *short]),
             left_out=tuple(left_out),
         )
-    test, teachers = _roles(histories, long, seed, test_cells)
-    short = [number for number in short if histories[number].cell not in (test_cells or ())]
+    test, teachers = _roles(histories, usable, long, seed, test_cells)
+    short = [number for number in short if number not in test]
     parts = _cross_fitted if len(teachers) >= CELLS_FOR_CROSS_FITTING else _by_stretch
     train, validation, withheld, length = parts(histories, teachers, length, networks)
     train = _joined(train, histories, short, length)
@@ -120,18 +120,22 @@ def split(
 
 
 def _roles(
-    histories: Sequence[History], long: Sequence[int], seed: int, test_cells: Sequence[str] | None
+    histories: Sequence[History],
+    usable: Sequence[int],
+    long: Sequence[int],
+    seed: int,
+    test_cells: Sequence[str] | None,
 ) -> tuple[list[int], list[int]]:
-    """Cells that judge and cells that teach; the latter in an order drawn by `seed`."""
+    """Cells that judge and cells that teach; the latter in an order drawn by `seed`. Those named judge if usable."""
     by_name = sorted(long, key=lambda n: histories[n].cell)
     order = [by_name[i] for i in np.random.default_rng(seed).permutation(len(by_name))]
     if test_cells is None:
         held_out = max(1, round(HELD_OUT * len(order)))
         return sorted(order[:held_out]), order[held_out:]
-    test = sorted(number for number in order if histories[number].cell in test_cells)
+    test = [number for number in usable if histories[number].cell in test_cells]
     teachers = [number for number in order if number not in test]
     if not test or not teachers:
-        raise UnusableData(f"{len(test)} of {len(long)} batteries are to judge; at least one, and not all, must be")
+        raise UnusableData(f"{len(test)} of {len(usable)} batteries are to judge; at least one, and not all, must be")
     return test, teachers
 
 

@@ -128,10 +128,7 @@ def _in_turn(name: str, histories: Sequence[History], names: tuple[str, ...], ve
 def _pinn4soh(data: Path, log: Log) -> list[Task]:
     """P2: a CSV a cell with 16 features and `capacity` in Ah; a folder `MIT data` is one task, others one a prefix."""
     groups: dict[str, list[tuple[str, pd.DataFrame, float | None]]] = {}
-    for path, table in _tables(data):
-        if "capacity" not in table.columns:
-            log(f"Not read, without the column capacity: {path}")
-            continue
+    for path, table in _with_capacity(data, log):
         source = _source((*reversed(path.parts[:-1]), data.name))
         prefix, _, _ = path.stem.rpartition("_battery")
         group = "MIT" if source == "MIT" else f"{source or path.parent.name} {prefix}".strip()
@@ -184,13 +181,27 @@ def _pinn4soh_history(cell: str, table: pd.DataFrame, names: tuple[str, ...], no
     return History(cell, unknown, features, labels.soh(capacity, nominal_ah), unknown, nominal_ah)
 
 
-def _tables(data: Path) -> Iterator[tuple[Path, pd.DataFrame]]:
-    """CSV files in a folder, or in archives in it, or in an archive."""
-    archives = [data] if data.is_file() else sorted(data.rglob("*.tar*"))
-    folders = [] if data.is_file() else sorted(data.rglob("*.csv"))
-    for path in folders:
+def _with_capacity(data: Path, log: Log) -> list[tuple[Path, pd.DataFrame]]:
+    """CSV files of cells in a folder; where it has none, in the archives in it, or in an archive."""
+    found: list[tuple[Path, pd.DataFrame]] = []
+    for tables in (_loose(data), _archived(data)):
+        for path, table in tables:
+            if "capacity" in table.columns:
+                found.append((path, table))
+            else:
+                log(f"Not read, without the column capacity: {path}")
+        if found:
+            break
+    return found
+
+
+def _loose(data: Path) -> Iterator[tuple[Path, pd.DataFrame]]:
+    for path in sorted(data.rglob("*.csv")) if data.is_dir() else []:
         yield path.relative_to(data), pd.read_csv(path)
-    for archive in archives if not folders else []:
+
+
+def _archived(data: Path) -> Iterator[tuple[Path, pd.DataFrame]]:
+    for archive in [data] if data.is_file() else sorted(data.rglob("*.tar*")):
         with tarfile.open(archive) as opened:
             members = sorted((m for m in opened if m.isfile() and m.name.endswith(".csv")), key=lambda m: m.name)
             for member in members:

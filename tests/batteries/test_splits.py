@@ -87,6 +87,11 @@ class TestSeveralCells:
         assert 1 not in parts.train.cell
         assert 1 not in parts.validation.cell
 
+    def test_a_cell_named_judges_however_short_its_record(self):
+        parts = split([cell("a"), cell("b"), cell("short", 5)], 8, test_cells=["short"])
+        assert (parts.test_cells, parts.train_cells) == (("short",), ("a", "b"))
+        assert set(parts.train.cell) == {0, 1}
+
     def test_that_all_cells_judge_is_refused(self):
         with pytest.raises(UnusableData, match="2 of 2 batteries are to judge"):
             split([cell("a"), cell("b")], 8, test_cells=["a", "b"])

@@ -92,3 +92,15 @@ class TestP2:
         for ours, theirs in zip(packed.histories, folder.histories, strict=True):
             assert ours.cell == theirs.cell
             np.testing.assert_array_equal(ours.features, theirs.features)
+
+    def test_an_archive_is_found_beside_tables_of_another_protocol(self, written, cells, tmp_path):
+        data = written({f"XJTU data/2C_battery-{n}.csv": cells["pinn4soh"](n) for n in (1, 2, 4)})
+        folder = tmp_path / "everything"
+        (folder / "wen").mkdir(parents=True)
+        cells["wen"](91).to_csv(folder / "wen" / "91.csv", index=False)
+        with tarfile.open(folder / "cells.tar.xz", "w:xz") as archive:
+            archive.add(data / "XJTU data", "XJTU data")
+        said = []
+        (task,) = tasks("P2", folder, said.append)
+        assert task.test_cells == ("2C_battery-4",)
+        assert said == ["Not read, without the column capacity: wen/91.csv"]
