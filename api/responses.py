@@ -9,6 +9,7 @@ from fastapi import Path
 from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer, WithJsonSchema
 from starlette.responses import Response
 
+DIGITS = 6  # that are told of an estimate; networks compute with seven
 LARGEST_ID = 2**31 - 1  # what every database's INTEGER key can hold
 
 
@@ -60,8 +61,13 @@ def _fraction(value: float | None) -> float | None:
     return finite if finite is None else min(1.0, max(0.0, finite))
 
 
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.{DIGITS}g}")
+
+
 Number = Annotated[float | None, AfterValidator(_finite)]
 Fraction = Annotated[float | None, AfterValidator(_fraction)]
+ROUNDED = AfterValidator(_rounded)  # of what is estimated: 0.95, not 0.9500000000000001
 
 
 class Schema(BaseModel):

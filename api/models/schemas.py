@@ -1,12 +1,14 @@
 """What is said of models."""
 
 from datetime import date
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 
-from api.responses import Number, Schema, Timestamp
+from api.responses import ROUNDED, Number, Schema, Timestamp
 from api.training_jobs.schemas import Algorithm
+
+Statistic = Annotated[float, ROUNDED]
 
 
 class ModelMetrics(Schema):
@@ -46,19 +48,21 @@ class Errors(Schema):
     """Predictions beside what was measured."""
 
     compared: int = Field(description="Predictions of which the truth is known.", examples=[40])
-    mean_absolute_error: float
-    root_mean_square_error: float
-    bias: float = Field(description="Mean of predicted less measured.")
-    coverage_90: float | None = Field(description="Share of the truths that lay in the 90 % interval.", examples=[0.9])
+    mean_absolute_error: Statistic
+    root_mean_square_error: Statistic
+    bias: Statistic = Field(description="Mean of predicted less measured.")
+    coverage_90: Statistic | None = Field(
+        description="Share of the truths that lay in the 90 % interval.", examples=[0.9]
+    )
 
 
 class Drift(Schema):
     """How far the features asked about are from those learned from: population stability index."""
 
     inputs: int = Field(description="Questions compared.")
-    psi_mean: float
-    psi_max: float
-    worst: dict[str, float] = Field(description="The features that moved most.", examples=[{"cv_duration_h": 0.31}])
+    psi_mean: Statistic
+    psi_max: Statistic
+    worst: dict[str, Statistic] = Field(description="The features that moved most.", examples=[{"cv_duration_h": 0.31}])
 
 
 class Week(Schema):
@@ -69,7 +73,7 @@ class Week(Schema):
     predictions: int = Field(description="Different questions answered.", examples=[42])
     soh: Errors | None = Field(description="Null while no truth is known.")
     rul: Errors | None = Field(description="Cycles; of cells that reached their end of life later. Null while unknown.")
-    mean_confidence: float = Field(examples=[0.9])
+    mean_confidence: Statistic = Field(examples=[0.9])
     drift: Drift | None = Field(description="Null for fewer than 20 questions, or when the training data is gone.")
 
 

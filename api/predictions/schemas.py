@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, SkipValidation
 
-from api.responses import LARGEST_ID, Fraction, Number, Request, Schema, Timestamp
+from api.responses import LARGEST_ID, ROUNDED, Fraction, Number, Request, Schema, Timestamp
 from api.training_jobs.schemas import Algorithm
 
 MOST_SAMPLES = 100_000
@@ -13,6 +13,7 @@ MOST_REQUESTS = 50
 Sample = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Samples = Annotated[list[Sample], Field(min_length=2, max_length=MOST_SAMPLES)]
 Flag = Annotated[bool, Field(strict=True)]
+Estimate = Annotated[float, ROUNDED]
 Key = Annotated[int, Field(strict=True, ge=1, le=LARGEST_ID)]
 
 
@@ -54,7 +55,7 @@ class Forecast(Schema):
     """SoH from the cycle asked about to the predicted end of life, in columns of at most 200 points."""
 
     end_of_life: float = Field(description="SoH at which it ends.", examples=[0.8])
-    fade_per_cycle: float | None = Field(description="SoH lost a cycle over the latest 50 cycles, where known.")
+    fade_per_cycle: Estimate | None = Field(description="SoH lost a cycle over the latest 50 cycles, where known.")
     cycles_ahead: list[int] = Field(examples=[[0, 60, 121]])
     cycle_index: list[int] | None = Field(description="The same as cycle numbers; null for `cycle_data`.")
     soh: list[float] = Field(examples=[[0.87, 0.84, 0.8]])
@@ -66,22 +67,24 @@ class Moved(Schema):
     """What one feature did to an answer."""
 
     feature: str = Field(examples=["cv_duration_h"])
-    value: Number = Field(description="Of the cycle asked about.")
-    typical: Number = Field(description="What it usually was in training.")
-    soh: float = Field(description="SoH answered, less SoH answered with this feature at its typical value.")
-    rul: float = Field(description="The same of RUL, cycles.")
+    value: Annotated[Number, ROUNDED] = Field(description="Of the cycle asked about.")
+    typical: Annotated[Number, ROUNDED] = Field(description="What it usually was in training.")
+    soh: Estimate = Field(description="SoH answered, less SoH answered with this feature at its typical value.")
+    rul: Estimate = Field(description="The same of RUL, cycles.")
 
 
 class Result(Schema):
     """How healthy, how long still, how sure."""
 
-    soh: Fraction = Field(description="State of health: capacity / nominal capacity.", examples=[0.87])
-    rul: Number = Field(description="Cycles until the end of life, ≥ 0.", examples=[120.5])
-    confidence: Fraction = Field(
+    soh: Annotated[Fraction, ROUNDED] = Field(
+        description="State of health: capacity / nominal capacity.", examples=[0.87]
+    )
+    rul: Annotated[Number, ROUNDED] = Field(description="Cycles until the end of life, ≥ 0.", examples=[120.5])
+    confidence: Annotated[Fraction, ROUNDED] = Field(
         description="Calibrated probability that the true SoH lies within ±0.02 of `soh`.", examples=[0.91]
     )
-    soh_interval: list[float] | None = Field(None, description="90 % interval.", examples=[[0.84, 0.9]])
-    rul_interval: list[float] | None = Field(
+    soh_interval: list[Estimate] | None = Field(None, description="90 % interval.", examples=[[0.84, 0.9]])
+    rul_interval: list[Estimate] | None = Field(
         None,
         description="90 % interval, cycles; a factor of 4 either way where no held-out RUL was known.",
         examples=[[80.0, 160.0]],

@@ -299,6 +299,30 @@ class TestCache:
         assert len(platform.serving.calls) == 2
 
 
+class TestNumbers:
+    def test_are_told_in_six_digits_whether_fresh_kept_or_read_back(self, ready: Any) -> None:
+        computed = {
+            "soh": 0.903067946434021,
+            "rul": 1059.16606521606445,
+            "confidence": 0.9500000000000001,
+            "soh_interval": [0.9024528881128554, 1.0],
+            "rul_interval": [0.0, 23666.42642578],
+        }
+        plain = ready.serving.answer
+        ready.serving.answer = lambda item: plain(item) | computed
+        fresh, again = (ask(ready, battery_id=1).json() for _ in range(2))
+        assert (fresh["cached"], again["cached"]) == (False, True)
+        assert {name: fresh["result"][name] for name in computed} == {
+            "soh": 0.903068,
+            "rul": 1059.17,
+            "confidence": 0.95,
+            "soh_interval": [0.902453, 1.0],
+            "rul_interval": [0.0, 23666.4],
+        }
+        kept = ready.http.get(f"/api/v1/predictions/{fresh['id']}").json()
+        assert fresh["result"] == again["result"] == kept["result"]
+
+
 class TestAsOfACycle:
     def test_shows_the_model_nothing_later(self, ready: Any) -> None:
         answer = ask(ready, battery_id=1, cycle_index=5)
