@@ -43,7 +43,6 @@ class _Form:
         self.upload = Upload(path)
         self._text_fields = text_fields
         self._file_seen = False
-        self.unknown: str | None = None  # the first field of another name
         self.is_whole = False  # its closing boundary has come
         self.pending: list[memoryview] = []  # bytes of the file that are not written yet
         self.pending_bytes = 0
@@ -81,10 +80,18 @@ class _Form:
             problem = "Only one file may be sent" if is_file else "Must be sent as a file"
             raise not_valid(name, problem)
         elif name not in self._text_fields:
-            self.unknown = self.unknown or name[:LONGEST_NAME] or "a field without a name"
+            raise self._unknown(name[:LONGEST_NAME] or "a field without a name", is_file=is_file)
         elif is_file:
             raise not_valid(name, "Must be sent as text")
         self._field = name if name in self._text_fields else None
+
+    def _unknown(self, name: str, *, is_file: bool) -> ValidationFailed:
+        if is_file and not self._file_seen:
+            came = f"a file came as {name}"
+            details = [{"field": self._file_field, "issue": f"Field required; {came}"}]
+            return MissingRequiredField(f"Missing: {self._file_field}; {came}", details=details)
+        known = ", ".join([self._file_field, *sorted(self._text_fields)])
+        return not_valid(name, f"Unknown field; the form has {known}")
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
         if self._in_file:
@@ -127,8 +134,8 @@ async def receive(
 
     ``begun`` is called, in a thread, when the first of a file is there that does not come at once.
 
-    Raises TooLarge past ``largest`` bytes of file, ValidationFailed for what is no form or stalls and for fields of
-    other names, MissingRequiredField without a file.
+    Raises TooLarge past ``largest`` bytes of file, ValidationFailed for what is no form or stalls, and as soon as a
+    field of another name begins, MissingRequiredField without a file.
     """
     kind, options = parse_options_header(content_type)
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
@@ -151,9 +158,6 @@ async def receive(
         await _fill(stream, parser, form, file, begun)
     if form.upload.filename is None:
         raise MissingRequiredField(f"Missing: {file_field}", details=[{"field": file_field, "issue": "Field required"}])
-    if form.unknown is not None:
-        known = ", ".join([file_field, *sorted(text_fields)])
-        raise not_valid(form.unknown, f"Unknown field; the form has {known}")
     return form.upload
 
 

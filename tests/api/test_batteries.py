@@ -67,6 +67,25 @@ class TestUpload:
         assert answer.json()["error"]["code"] == "MISSING_REQUIRED_FIELD"
         assert answer.json()["error"]["details"][0]["field"] == "file"
 
+    def test_with_the_file_under_another_name_says_which_was_sent_and_which_is_wanted(
+        self, platform: Any, mat_file: Path
+    ) -> None:
+        answer = platform.http.post("/api/v1/batteries", files={"fiel": ("x.mat", mat_file.read_bytes())})
+        assert (answer.status_code, answer.json()["error"]["message"]) == (422, "Missing: file; a file came as fiel")
+        assert answer.json()["error"]["details"] == [{"field": "file", "issue": "Field required; a file came as fiel"}]
+
+    def test_with_a_wrong_field_is_refused_before_the_rest_of_it_comes(self, tmp_path: Path) -> None:
+        head = b'--edge\r\nContent-Disposition: form-data; name="nominal_capcity"\r\n\r\n'
+
+        async def upload() -> AsyncIterator[bytes]:
+            yield head
+            raise AssertionError("asked for more")
+
+        arguments = {"file_field": "file", "text_fields": frozenset({"cell"}), "largest": 1000, "begun": lambda _: None}
+        with pytest.raises(ValidationFailed) as caught:
+            asyncio.run(uploads.receive(upload(), "multipart/form-data; boundary=edge", tmp_path, **arguments))
+        assert caught.value.details == [{"field": "nominal_capcity", "issue": "Unknown field; the form has file, cell"}]
+
     def test_of_something_that_is_no_form_is_422(self, platform: Any) -> None:
         answer = platform.http.post("/api/v1/batteries", json={"file": "x"})
         assert (answer.status_code, answer.json()["error"]["code"]) == (422, "VALIDATION_ERROR")
