@@ -25,6 +25,7 @@ FORMAT = 3
 CHUNK = 4096  # windows a forward pass
 OUTSIDE = 0.5  # standard deviations beyond the training range that are worth a warning
 NAMED = 3  # features named in a warning
+Z_90 = 1.645  # standard deviations within which 90 % of a normal distribution lies
 ROUGHLY = 4.0  # factor either way within which RUL is told where no known one could calibrate it
 
 Floats = NDArray[np.float64]
@@ -205,15 +206,17 @@ class ModelBundle:
             confidence[rows] = calibration.confidence(judged.soh_sigma[rows])
             soh_radius[rows] = calibration.soh_radius(judged.soh_sigma[rows])
             rul_radius[rows] = calibration.rul_radius(judged.rul_sigma[rows])
-        living = judged.soh >= self.metadata["end_of_life"]
-        rul = np.maximum(judged.rul, living.astype(np.float64))  # its end is at the next cycle at the earliest
+        past = self.metadata["end_of_life"] - judged.soh
+        living = past <= 0
+        left = _left(past, soh_radius)
+        rul = np.maximum(judged.rul * left, living.astype(np.float64))  # its end is at the next cycle at the earliest
         return [
             Answer(
                 soh=float(np.clip(judged.soh[i], 0.0, 1.0)),
                 rul=float(rul[i]),
                 confidence=float(confidence[i]),
                 soh_interval=_interval(judged.soh[i], soh_radius[i], 1.0),
-                rul_interval=_interval(rul[i], rul_radius[i], np.inf) or _rough(float(rul[i]), living=bool(living[i])),
+                rul_interval=_rul_interval(float(rul[i]), float(rul_radius[i] * left[i]), living=bool(living[i])),
                 calibration=self.calibration.facts(),
                 warnings=tuple(self._warnings(beyond[i], absent[i], int(shown[i]), chemistry[i])),
             )
@@ -253,9 +256,20 @@ class ModelBundle:
         return warnings
 
 
-def _rough(rul: float, *, living: bool) -> tuple[float, float]:
-    """What a life may be that nothing but the pace of ageing tells, see `models.censoring.left_by_pace`."""
-    return (rul / ROUGHLY if living else 0.0), rul * ROUGHLY
+def _left(past: Floats, soh_radius: Floats) -> Floats:
+    """Share of its RUL that is left to a cell whose SoH lies `past` below the end of life: 1 where it does not.
+
+    The probability that an error of a normal distribution, of which `soh_radius` bounds 90 %, is as large as that.
+    """
+    far = np.divide(Z_90 * past, soh_radius, out=np.full_like(past, np.inf), where=soh_radius > 0)
+    share = torch.special.erfc(torch.from_numpy(far / np.sqrt(2))).numpy()
+    return np.where(past > 0, share, 1.0)
+
+
+def _rul_interval(rul: float, radius: float, *, living: bool) -> tuple[float, float]:
+    """Cycles; from 0 where the end may be past. Without a radius a rough range, see `models.censoring.left_by_pace`."""
+    low, high = _interval(rul, radius, np.inf) or (rul / ROUGHLY, rul * ROUGHLY)
+    return (low if living else 0.0), high
 
 
 def _interval(centre: float, radius: float, highest: float) -> tuple[float, float] | None:

@@ -82,6 +82,22 @@ class TestPredict:
         assert past.rul_interval == (0.0, past.rul * 4)
         assert young.rul_interval == (young.rul / 4, young.rul * 4)
 
+    def test_little_is_left_to_a_cell_as_surely_as_its_end_is_past(self, bundle, synthetic):
+        x = [synthetic(3, 100).features[:30]]
+
+        def ends_at(end_of_life):
+            facts = {**bundle.metadata, "end_of_life": end_of_life}
+            return ModelBundle(bundle.ensemble, bundle.scale, bundle.calibration, facts).predict(x)[0]
+
+        living = ends_at(0.0)
+        radius = (living.soh_interval[1] - living.soh_interval[0]) / 2
+        assert living.rul > 10
+        assert ends_at(living.soh + 1e-6).rul == pytest.approx(living.rul, rel=1e-2)
+        assert ends_at(living.soh + radius).rul == pytest.approx(0.1 * living.rul, rel=1e-2)  # 90 % are less far off
+        longest = living.rul_interval[1] - living.rul
+        assert ends_at(living.soh + radius).rul_interval == pytest.approx((0.0, 0.1 * (living.rul + longest)), rel=1e-2)
+        assert ends_at(living.soh + 5 * radius).rul < 1e-6 * living.rul
+
     def test_does_not_depend_on_what_else_is_asked(self, bundle, synthetic):
         cell = synthetic(3, 100)
         items = [cell.features[:1], cell.features[:40], cell.features[:7]]
