@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from flows import claiming
 from flows.claiming import Claim
-from models.observer import Observer
+from models.observer import Observer, counted
 from store import batteries, data_versions
 from store.session import reading
 from store.settings import get_settings
@@ -48,8 +48,8 @@ def pin_data(claim: Claim, observer: Observer) -> Pinned:
     shutil.rmtree(source, ignore_errors=True)  # an earlier process of the job may have left it
     versions.materialise(data_version, list(claim.battery_ids), source)
     found = histories.histories(source, claim.battery_ids, get_settings().end_of_life)
-    cycles = sum(len(history) for history in found)
-    observer.log("info", f"Data version {data_version}: {len(found)} batteries, {cycles} cycles")
+    cycles = counted(sum(len(history) for history in found), "cycle", "cycles")
+    observer.log("info", f"Data version {data_version}: {counted(len(found), 'battery', 'batteries')}, {cycles}")
     return Pinned(data_version, found)
 
 

@@ -3,15 +3,16 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import httpx
-from sqlalchemy import delete, select
+from sqlalchemy import delete
 
+from flows import judges, succession
 from flows.claiming import Claim
 from flows.tracking import Tracking
-from models.observer import Epoch, Stopped
+from models.observer import Epoch, Observer, Stopped
 from store import jobs
 from store import models as model_rows
 from store.session import reading, transaction
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 ANSWERS_WITHIN_S = 5.0
 RETRIES = 2  # of one call to MLflow, 2 and 4 s apart; its own 7 keep a stopped job waiting for minutes
-PREVIOUS_CHAMPION = "battery.previous_champion"  # tag of a version: who served when it was registered
 RUN_STATUS: dict[str, "Status"] = {"succeeded": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
 
 
@@ -63,8 +63,7 @@ class Publisher:
             if seen is None:
                 raise Stopped("the job is gone")
             name, version = model_rows.name_and_version(session, seen)
-        tags = {PREVIOUS_CHAMPION: self.registry.champion(claim.algorithm) or ""}
-        registered = self.registry.register(run_id, fitted, name=name, version=version, tags=tags)
+        registered = self.registry.register(run_id, fitted, name=name, version=version)
         with transaction() as session:
             job = jobs.locked(session, claim.job_id)
             live = jobs.is_live(session, claim.job_id)
@@ -87,11 +86,13 @@ class Publisher:
             self.registry.rename(claim.algorithm, registered.version, row.name, row.version)
         return Published(row.id, row.name, row.version, registered.version)
 
-    def promote(self, published: Published, fitted: "Fitted") -> str:
+    def promote(self, published: Published, fitted: "Fitted", observer: Observer) -> str:
         """Let the new version compete with the champion; what came of it, as a sentence."""
         from models import promotion
 
-        decision = promotion.promote(self.registry, self.claim.algorithm, published.mlflow_version, fitted)
+        algorithm, cells = self.claim.algorithm, judges.cells(partial(observer.log, "warning"))
+        with succession.deciding():
+            decision = promotion.promote(self.registry, algorithm, published.mlflow_version, fitted.bundle, cells)
         return f"{'it serves from now on' if decision.promoted else 'the champion stays'}: {decision.reason}"
 
     def complete(self, published: Published, fitted: "Fitted") -> None:
@@ -158,25 +159,8 @@ def withdraw(job: Job) -> None:
         return
     registry = open_registry()
     for version in registry.client.search_model_versions(f"run_id = '{job.mlflow_run_id}'"):
-        hand_over(registry, job.algorithm, str(version.version))
+        succession.put_back(registry, job.algorithm, str(version.version))
         registry.remove(job.algorithm, str(version.version))
-
-
-def hand_over(registry: "Registry", algorithm: str, version: str) -> None:
-    """When this version is the champion, let another live one serve, if there is any.
-
-    That is the one that served before it, else the one with the smallest error on its own held-out cycles.
-    """
-    if registry.champion(algorithm) != version:
-        return
-    with reading() as session:
-        others = (Model.algorithm == algorithm, Model.deleted_at.is_(None), Model.mlflow_version != version)
-        live = {row.mlflow_version: row for row in session.scalars(select(Model).where(*others))}
-    if not live:
-        return
-    previous = registry.client.get_model_version(algorithm, version).tags.get(PREVIOUS_CHAMPION, "")
-    best = min(live, key=lambda other: live[other].metrics.get("soh_mae") or float("inf"))
-    registry.set_alias(algorithm, "champion", previous if previous in live else best)
 
 
 def close_run(job: Job) -> None:

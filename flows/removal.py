@@ -2,7 +2,7 @@
 
 from sqlalchemy import exists, select
 
-from flows import publishing
+from flows import publishing, succession
 from store.session import reading
 from store.settings import get_settings
 from store.tables import Model
@@ -20,7 +20,7 @@ def run(model_id: int) -> bool:
     if row is None or row.deleted_at is None:
         return False
     registry = publishing.open_registry()
-    publishing.hand_over(registry, row.algorithm, row.mlflow_version)
+    succession.hand_over(registry, row.algorithm, row.mlflow_version)
     registry.remove(row.algorithm, row.mlflow_version)
     forget_weights(row)
     return True

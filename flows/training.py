@@ -20,7 +20,7 @@ from flows.observing import JobObserver
 from flows.patience import MlflowAway, patiently
 from flows.pinning import MissingBatteries, pin_data
 from flows.publishing import RUN_STATUS, Publisher
-from models.observer import Stopped, TrainingFailed
+from models.observer import Stopped, TrainingFailed, counted
 from store import jobs
 from store.session import reading, transaction
 from store.settings import get_settings
@@ -107,15 +107,15 @@ def run_steps(claim: Claim, observer: JobObserver, publisher: Publisher, step: S
     if observer.should_stop():
         raise Stopped("training was stopped")
     published = step("register", lambda: patiently(lambda: publisher.register(fitted), observer))
-    decision = step("promote", lambda: patiently(lambda: publisher.promote(published, fitted), observer))
+    decision = step("promote", lambda: patiently(lambda: publisher.promote(published, fitted, observer), observer))
     observer.log("info", f"Registered as {published.name} {published.version}; {decision}")
     step("complete", lambda: patiently(lambda: publisher.complete(published, fitted), observer))
 
 
 def opening(claim: Claim) -> str:
     """The first line of the job's log, or of its part that another process goes on with."""
-    trained = "1 battery" if len(claim.battery_ids) == 1 else f"{len(claim.battery_ids)} batteries"
-    begun = f"{claim.algorithm} on {trained}, {claim.hyperparameters.epochs} epochs"
+    trained, epochs = len(claim.battery_ids), claim.hyperparameters.epochs
+    begun = f"{claim.algorithm} on {counted(trained, 'battery', 'batteries')}, {counted(epochs, 'epoch', 'epochs')}"
     return f"Going on after epoch {claim.epochs_told}: {begun}" if claim.epochs_told else f"Starting: {begun}"
 
 

@@ -25,6 +25,11 @@ class Epoch:
     seconds: float
 
 
+def counted(count: int, one: str, many: str) -> str:
+    """As a line of a log says it: ``1 battery``, ``2 batteries``."""
+    return f"{count} {one if count == 1 else many}"
+
+
 class Observer(Protocol):
     """Told of every epoch; asked at every batch whether to go on, so `should_stop` must be cheap."""
 

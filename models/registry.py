@@ -94,9 +94,7 @@ class Registry:
         """Close a run."""
         self.client.set_terminated(run_id, status)
 
-    def register(
-        self, run_id: str, fitted: "Fitted", *, name: str, version: str, tags: Mapping[str, object] | None = None
-    ) -> Registered:
+    def register(self, run_id: str, fitted: "Fitted", *, name: str, version: str) -> Registered:
         """Log scores, pictures, data set and model of a run, and make it a version of its algorithm's registered model.
 
         `version` is our MAJOR.MINOR.PATCH, `name` the one the user gave. Called again for the same run, it gives the
@@ -113,7 +111,6 @@ class Registry:
             "battery.data_version": metadata["data_version"] or "unversioned",
             "battery.feature_version": metadata["feature_version"],
             "battery.split": "time" if metadata["by_time"] else "cells",
-            **(tags or {}),
         }
         self._log_metrics(run_id, {f"final_{key}": value for key, value in fitted.metrics.items()}, len(fitted.epochs))
         self._log_dataset(run_id, metadata)
@@ -141,7 +138,11 @@ class Registry:
 
     def rename(self, algorithm: str, version: str, name: str, number: str) -> None:
         """Note another name and MAJOR.MINOR.PATCH on a registered version."""
-        for key, value in (("battery.name", name), ("battery.version", number)):
+        self.note(algorithm, version, {"battery.name": name, "battery.version": number})
+
+    def note(self, algorithm: str, version: str, tags: Mapping[str, str]) -> None:
+        """Set tags of a registered version."""
+        for key, value in tags.items():
             self.client.set_model_version_tag(algorithm, version, key, value)
 
     def load(self, algorithm: str, version: str) -> ModelBundle:

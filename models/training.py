@@ -46,8 +46,6 @@ class Fitted:
     metrics: dict[str, float]  # of the bundle's weights: losses, held-out scores, see `models.metrics.scores`
     epochs: list[Epoch]
     split: Split
-    cells: tuple[str, ...]  # names of the histories, as `Windows.cell` counts them
-    fingerprints: tuple[str, ...]  # and what they hold, see `batteries.windows.fingerprint`
     judged: Judged  # of the test windows
     rehearsal: Calibration  # on validation alone, to judge confidence on the test windows with
 
@@ -125,7 +123,7 @@ def fit(
         trust(ensemble, parts, scale)
         fit_spreads(ensemble, Tensors.of(parts.train, scale), absences(names), Lessons.of(parts).teaches)
         everyone = ModelBundle(ensemble, scale, Calibration.unknown(), metadata)
-        return _judge(everyone, parts, rehearsals(everyone, parts, beginning), epochs, histories, observer=observer)
+        return _judge(everyone, parts, rehearsals(everyone, parts, beginning), epochs, observer=observer)
 
 
 def _judge(
@@ -133,7 +131,6 @@ def _judge(
     parts: Split,
     rehearsed: Sequence[Rehearsal],
     epochs: list[Epoch],
-    histories: Sequence[History],
     *,
     observer: Observer,
 ) -> Fitted:
@@ -163,9 +160,7 @@ def _judge(
         {absent: _lacking(bundle, parts, rehearsed, absent, alike=alike) for absent in absences(bundle.feature_names)},
     )
     final = ModelBundle(bundle.ensemble, bundle.scale, calibration, {**bundle.metadata, "metrics": metrics})
-    cells = tuple(history.cell for history in histories)
-    fingerprints = tuple(fingerprint(history) for history in histories)
-    return Fitted(final, metrics, epochs, parts, cells, fingerprints, test, rehearsal)
+    return Fitted(final, metrics, epochs, parts, test, rehearsal)
 
 
 def _held_out(

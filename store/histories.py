@@ -15,7 +15,7 @@ def history(data: Path, battery_id: int, end_of_life: float) -> History:
     found = current_features(recordings.path_of(data, battery_id), battery_id, said["nominal_capacity"])
     soh, rul = health(found.capacity_ah, found.cycle_index, said["nominal_capacity"], end_of_life)
     return History(
-        cell=f"battery {battery_id}",
+        cell=name_of(battery_id),
         cycle_index=found.cycle_index,
         features=found.features,
         soh=soh,
@@ -23,6 +23,11 @@ def history(data: Path, battery_id: int, end_of_life: float) -> History:
         nominal_capacity_ah=said["nominal_capacity"],
         chemistry=said["chemistry"],
     )
+
+
+def name_of(battery_id: int) -> str:
+    """What models call the cell of this battery."""
+    return f"battery {battery_id}"
 
 
 def histories(data: Path, battery_ids: Iterable[int], end_of_life: float) -> list[History]:

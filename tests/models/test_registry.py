@@ -4,14 +4,16 @@ import hashlib
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 
 import httpx
 import mlflow
 import pytest
 
+from models.bundle import ModelBundle
 from models.hyperparameters import BaselineHyperparameters
 from models.observer import Epoch
-from models.promotion import promote
+from models.promotion import DECISION, PREVIOUS_CHAMPION, Cell, promote, successor
 from models.registered import Cache, DamagedModel, NoSuchModel, RegisteredModels
 from models.registry import Registry
 from models.training import fit
@@ -45,7 +47,7 @@ def registry(mlflow_server, tmp_path):
 @pytest.fixture
 def registered(registry, fitted):
     run_id = registry.start_run("baseline", "a run", {"epochs": 3}, {})
-    return registry.register(run_id, fitted, name="mine", version="1.0.0", tags={"battery.job": 7})
+    return registry.register(run_id, fitted, name="mine", version="1.0.0")
 
 
 class TestRuns:
@@ -100,7 +102,7 @@ class TestRegister:
         assert pictures == {f"figures/{name}.png" for name in ("loss", "soh", "rul", "reliability")}
         assert run.inputs.dataset_inputs[0].dataset.digest == "abc.dir"
         tags = registry.client.get_model_version("baseline", registered.version).tags
-        assert (tags["battery.version"], tags["battery.name"], tags["battery.job"]) == ("1.0.0", "mine", "7")
+        assert (tags["battery.version"], tags["battery.name"]) == ("1.0.0", "mine")
 
     def test_data_scientists_load_the_champion_by_name(self, registry, registered, fitted, synthetic, monkeypatch):
         registry.set_alias("baseline", "champion", registered.version)
@@ -183,21 +185,67 @@ class TestRemove:
         registry.remove("baseline", registered.version)
 
 
+@pytest.fixture
+def baselines(registry, fitted):
+    """Registers `fitted`, made so much worse, as another version of a registered model that begins empty."""
+    for old in registry.client.search_model_versions("name = 'baseline'"):
+        registry.remove("baseline", old.version)
+
+    def register(worse_by: float = 0.0, content: bytes | None = None) -> tuple[str, ModelBundle]:
+        good = fitted.bundle
+        scale = replace(good.scale, soh_mean=good.scale.soh_mean - worse_by)
+        bundle = ModelBundle(good.ensemble, scale, good.calibration, good.metadata)
+        if content is not None:
+            bundle.to_bytes = lambda: content
+        run_id = registry.start_run("baseline", "a run", {}, {})
+        made = registry.register(run_id, replace(fitted, bundle=bundle), name="mine", version="1.0.0")
+        return made.version, bundle
+
+    return register
+
+
+@pytest.fixture(scope="session")
+def unknown(synthetic):
+    """A cell that judges and that taught no model."""
+    return [Cell(frozenset(["unknown"]), lambda: synthetic(11, 80))]
+
+
 class TestPromote:
     def test_first_model_becomes_champion_and_a_copy_of_it_does_not_replace_it(
-        self, registry, fitted, mlflow_server, tmp_path
+        self, registry, baselines, unknown, mlflow_server, tmp_path
     ):
-        for old in registry.client.search_model_versions("name = 'baseline'"):
-            registry.remove("baseline", old.version)
-        versions = []
-        for _ in range(2):
-            run_id = registry.start_run("baseline", "a run", {}, {})
-            versions.append(registry.register(run_id, fitted, name="mine", version="1.0.0").version)
-        first = promote(registry, "baseline", versions[0], fitted)
-        second = promote(registry, "baseline", versions[1], fitted)
-        assert first.promoted
-        assert not second.promoted
-        assert second.challenger_mae == second.champion_mae
-        assert registry.champion("baseline") == versions[0]
-        assert RegisteredModels(mlflow_server, tmp_path).champion("baseline") == versions[0]
-        assert registry.client.get_model_version_by_alias("baseline", "challenger").version == versions[1]
+        (first, bundle), (second, copy) = baselines(), baselines()
+        assert promote(registry, "baseline", first, bundle, unknown).promoted
+        decision = promote(registry, "baseline", second, copy, unknown)
+        assert not decision.promoted
+        assert decision.challenger_mae == decision.champion_mae
+        assert promote(registry, "baseline", first, bundle, unknown).promoted  # again, after a crash
+        assert registry.champion("baseline") == first
+        assert RegisteredModels(mlflow_server, tmp_path).champion("baseline") == first
+        assert registry.client.get_model_version_by_alias("baseline", "challenger").version == second
+
+    def test_a_version_says_why_and_in_whose_place_it_serves(self, registry, baselines, unknown):
+        (first, poor), (second, good), (third, fair) = (baselines(by) for by in (0.2, 0.0, 0.1))
+        reasons = [promote(registry, "baseline", *one, unknown).reason for one in ((first, poor), (second, good))]
+        reasons.append(promote(registry, "baseline", third, fair, unknown).reason)
+        tags = [registry.client.get_model_version("baseline", version).tags for version in (first, second, third)]
+        assert [said[DECISION] for said in tags] == reasons
+        assert [said.get(PREVIOUS_CHAMPION) for said in tags] == ["", first, None]
+
+    def test_a_champion_that_cannot_be_read_cannot_stay(self, registry, baselines, unknown):
+        (old, _), (new, bundle) = baselines(content=b"of another format"), baselines(worse_by=0.2)
+        registry.set_alias("baseline", "champion", old)
+        assert promote(registry, "baseline", new, bundle, unknown).promoted
+        assert registry.champion("baseline") == new
+
+
+class TestSuccessor:
+    def test_is_the_best_by_the_rule_and_among_equals_the_first(self, registry, baselines, unknown):
+        poor, good, copy, fair = (baselines(by)[0] for by in (0.2, 0.0, 0.0, 0.1))
+        assert successor(registry, "baseline", [poor, good, copy, fair], unknown) == good
+        assert successor(registry, "baseline", [copy, fair, good], unknown) == copy
+
+    def test_is_one_that_can_be_read(self, registry, baselines, unknown):
+        broken, poor = baselines(content=b"of another format")[0], baselines(worse_by=0.2)[0]
+        assert successor(registry, "baseline", [broken, poor], unknown) == poor
+        assert successor(registry, "baseline", [broken], unknown) == broken
