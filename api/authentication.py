@@ -17,7 +17,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.auth import tokens
-from api.errors import ApiError, MethodNotAllowed, NotFound, Unauthenticated, rendered
+from api.errors import ApiError, MethodNotAllowed, NotFound, Unauthenticated, nothing_at, rendered
 from api.limits import Limits
 from api.routes import WEBSOCKET, Route, verbs_on
 from store import users
@@ -171,7 +171,7 @@ def check_still_valid(token: tokens.Token) -> None:
 def check_served(verb: str, path: str, verbs: set[str]) -> None:
     """Raise NotFound or MethodNotAllowed, token or not: a slip should look like one, and /openapi.json is public."""
     if not verbs:
-        raise NotFound(f"There is nothing at {path}")
+        raise nothing_at(path)
     if verb not in verbs:
         allowed = ", ".join(sorted(verbs))
         raise MethodNotAllowed(f"{verb} is not possible here; {allowed} is", headers={"Allow": allowed})

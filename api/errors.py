@@ -24,6 +24,8 @@ from starlette.types import Scope
 
 from api.responses import Json
 
+LONGEST_SHOWN = 200  # characters of a path
+
 
 class ApiError(Exception):
     """An answer other than the one hoped for; subclasses fix its code and status."""
@@ -171,6 +173,12 @@ class ServiceUnavailable(ApiError):
 def no_such(noun: str, identifier: int) -> NotFound:
     """``Battery with ID 999 not found``."""
     return NotFound(f"{noun} with ID {identifier} not found")
+
+
+def nothing_at(path: str) -> NotFound:
+    """``There is nothing at /api/v1/nothing``; of a long path its beginning."""
+    shown = path if len(path) <= LONGEST_SHOWN else f"{path[:LONGEST_SHOWN]}…"
+    return NotFound(f"There is nothing at {shown}")
 
 
 def not_valid(field: str, issue: str) -> ValidationFailed:

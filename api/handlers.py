@@ -5,6 +5,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -12,8 +13,8 @@ from api.errors import (
     ApiError,
     InternalError,
     MissingRequiredField,
-    NotFound,
     ValidationFailed,
+    nothing_at,
     rendered,
 )
 
@@ -37,7 +38,10 @@ async def on_api_error(request: Request, error: Exception) -> Response:
 async def on_invalid_request(request: Request, error: Exception) -> Response:
     """A request that does not fit its schema."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it alone
-    return rendered(validation_error(error.errors()), request.scope)
+    failed = validation_error(error.errors())
+    if (wanted := wanted_type(request.headers.get("content-type", ""), error.body)) is not None:
+        failed.details = [{**detail, "issue": f"{detail['issue']}; send {wanted}"} for detail in failed.details]
+    return rendered(failed, request.scope)
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:
@@ -50,10 +54,17 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
 
 def _from_framework(request: Request, error: HTTPException) -> ApiError:
     if error.status_code == 404:
-        return NotFound(f"There is nothing at {request.url.path}")
+        return nothing_at(request.url.path)
     if error.status_code < 500:
         return ValidationFailed(str(error.detail), details=[{"field": "body", "issue": str(error.detail)}])
     return InternalError(str(error.detail))
+
+
+def wanted_type(sent: str, body: Any) -> str | None:
+    """What the body should have been instead, where its Content-Type kept the framework from reading it."""
+    if isinstance(body, FormData):
+        return None if "form" in sent else "a form (Content-Type: application/x-www-form-urlencoded)"
+    return "JSON (Content-Type: application/json)" if isinstance(body, bytes) and "json" not in sent else None
 
 
 def validation_error(problems: Sequence[Mapping[str, Any]], prefix: str = "") -> ValidationFailed:
@@ -83,6 +94,8 @@ def issue(problem: Mapping[str, Any]) -> str:
     """What is wrong, in one sentence."""
     if problem["type"] == "json_invalid":
         return f"Not JSON: {problem.get('ctx', {}).get('error', problem['msg'])}"
+    if problem["type"] == "model_attributes_type":
+        return "Must be a JSON object"
     said = str(problem["msg"]).removeprefix("Value error, ")
     place = problem["loc"][-1] if len(problem["loc"]) > 1 else None
     return f"Item {place}: {said}" if isinstance(place, int) else said

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import orjson
 from fastapi import Path
-from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer, StringConstraints, WithJsonSchema
 from starlette.responses import Response
 
 DIGITS = 6  # that are told of an estimate; networks compute with seven
@@ -49,7 +49,8 @@ def printable(text: str) -> str:
     return text
 
 
-Printable = Annotated[str, AfterValidator(printable)]
+PRINTABLE = AfterValidator(printable)  # after a length: of what a validator gave, pydantic counts items
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255), PRINTABLE]
 
 
 def _finite(value: float | None) -> float | None:

@@ -8,7 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import DatabaseError, InternalError, rendered, trace_id_of
+from api.errors import LONGEST_SHOWN, DatabaseError, InternalError, rendered, trace_id_of
 
 log = logging.getLogger("api.access")
 
@@ -89,5 +89,5 @@ def _header_list(message: Message) -> list[tuple[bytes, bytes]]:
 
 
 def _printable(path: str) -> str:
-    """A path that cannot forge log lines."""
-    return path.encode("ascii", "backslashreplace").decode().replace("\n", "\\n").replace("\r", "\\r")[:200]
+    """A path that can neither forge log lines nor command the terminal that shows them."""
+    return path.encode("unicode_escape").decode()[:LONGEST_SHOWN]

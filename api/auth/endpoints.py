@@ -3,18 +3,20 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Form, Request, Response
+from pydantic import StringConstraints
 
 from api.auth import service
 from api.auth.schemas import AccessToken, Account
 from api.authentication import BASE, COOKIE, Caller, caller_of
 from api.documentation import bearer_scheme, errors
-from api.responses import Printable
+from api.responses import PRINTABLE
 from api.state import State, state_of
 from store import users
 
 router = APIRouter(prefix="/auth", tags=["auth"])
 COOKIE_PATH = f"{BASE}/training-jobs"  # where the sockets are; the cookie is honoured for them alone
 LONGEST_PASSWORD = 1024
+Address = Annotated[str, StringConstraints(max_length=320), PRINTABLE]
 
 
 @router.post("/token", responses=errors(401, 422, 429, authenticated=False), openapi_extra={"security": []})
@@ -22,7 +24,7 @@ async def create_token(
     request: Request,
     response: Response,
     state: Annotated[State, Depends(state_of)],
-    username: Annotated[Printable, Form(description="E-mail address.", max_length=320, examples=["user@example.com"])],
+    username: Annotated[Address, Form(description="E-mail address.", examples=["user@example.com"])],
     password: Annotated[str, Form(max_length=LONGEST_PASSWORD, json_schema_extra={"format": "password"})],
 ) -> AccessToken:
     """Sign in (OAuth2 password flow). Also sets the session cookie that lets a browser open the progress WebSocket."""

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Query
+from pydantic import StringConstraints
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
@@ -16,7 +17,7 @@ from api.batteries.reading_back import Written, written
 from api.batteries.schemas import BatteryAnswer, BatteryChanges, CycleAnswer, Summary, UploadFields
 from api.documentation import bearer_scheme, errors
 from api.pagination import Page, Paging, paging, paging_if_asked
-from api.responses import LARGEST_ID, Identifier, Printable
+from api.responses import LARGEST_ID, PRINTABLE, Identifier
 from api.state import State, state_of
 from store import imports
 
@@ -34,14 +35,13 @@ FORM = {
 }
 CYCLE_INDEX = Query(ge=-LARGEST_ID, le=LARGEST_ID, description="Only the cycle recorded with this number.")
 UPLOAD = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": FORM}}}}
+Maker = Annotated[str, StringConstraints(max_length=255), PRINTABLE]
 
 
 @router.get("", responses=errors())
 def list_batteries(
     pages: Annotated[Paging, Depends(paging)],
-    manufacturer: Annotated[
-        Printable | None, Query(max_length=255, description="Only batteries of this maker.")
-    ] = None,
+    manufacturer: Annotated[Maker | None, Query(description="Only batteries of this maker.")] = None,
 ) -> Page[BatteryAnswer]:
     """Batteries, oldest first."""
     return service.page(pages, manufacturer)

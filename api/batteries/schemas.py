@@ -2,11 +2,10 @@
 
 from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
-from api.responses import Fraction, Number, Printable, Request, Schema, Timestamp
+from api.responses import Fraction, Number, Request, Schema, Text, Timestamp
 
-Text = Annotated[Printable, StringConstraints(strip_whitespace=True, min_length=1, max_length=255)]
 Capacity = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 
 

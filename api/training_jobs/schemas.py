@@ -2,10 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
 from api.pagination import Meta
-from api.responses import LARGEST_ID, Fraction, Number, Printable, Request, Schema, Timestamp
+from api.responses import LARGEST_ID, Fraction, Number, Request, Schema, Text, Timestamp
 
 Algorithm = Literal["baseline", "bilstm", "deephpm"]
 Status = Literal["queued", "running", "succeeded", "failed", "stopped"]
@@ -25,8 +25,8 @@ class NewJob(Request):
         "also `physics_weight` 0.5. What is left out has these defaults.",
         examples=[{"epochs": 100, "batch_size": 32, "learning_rate": 0.001}],
     )
-    model_name: Annotated[Printable, StringConstraints(strip_whitespace=True, min_length=1, max_length=255)] | None = (
-        Field(None, description="Name of the model; the algorithm's when left out.", examples=["bilstm-tutorial-model"])
+    model_name: Text | None = Field(
+        None, description="Name of the model; the algorithm's when left out.", examples=["bilstm-tutorial-model"]
     )
 
 

@@ -27,6 +27,10 @@ class TestEnvelope:
         assert answer.status_code == 404
         assert envelope(answer)["code"] == "RESOURCE_NOT_FOUND"
 
+    def test_of_a_long_path_names_its_beginning(self, platform: Any) -> None:
+        error = envelope(platform.http.get(f"/api/v1/{'a' * 50_000}"))
+        assert error["message"] == f"There is nothing at /api/v1/{'a' * 192}…"
+
     @pytest.mark.parametrize(
         ("verb", "path", "allowed"),
         [
@@ -47,6 +51,52 @@ class TestEnvelope:
         answer = platform.http.post("/api/v1/training-jobs", content=body, headers=headers)
         assert answer.status_code == 422
         assert envelope(answer)["code"] in {"VALIDATION_ERROR", "MISSING_REQUIRED_FIELD"}
+
+    @pytest.mark.parametrize(
+        ("path", "sent", "field", "issue"),
+        [
+            (
+                "/api/v1/training-jobs",
+                {"content": "{}", "headers": {"Content-Type": "text/plain"}},
+                "body",
+                "Must be a JSON object; send JSON (Content-Type: application/json)",
+            ),
+            (
+                "/api/v1/training-jobs",
+                {"data": {"algorithm": "bilstm"}},
+                "body",
+                "Must be a JSON object; send JSON (Content-Type: application/json)",
+            ),
+            ("/api/v1/training-jobs", {"json": [1]}, "body", "Must be a JSON object"),
+            (
+                "/api/v1/auth/token",
+                {"json": {"username": "a", "password": "b"}},
+                "username",
+                "Field required; send a form (Content-Type: application/x-www-form-urlencoded)",
+            ),
+            ("/api/v1/auth/token", {"data": {"password": "b"}}, "username", "Field required"),
+        ],
+    )
+    def test_of_a_body_of_another_kind_says_which_is_wanted(
+        self, platform: Any, path: str, sent: Any, field: str, issue: str
+    ) -> None:
+        answer = platform.http.post(path, **sent)
+        assert answer.status_code == 422
+        assert envelope(answer)["details"][0] == {"field": field, "issue": issue}
+
+    @pytest.mark.parametrize(
+        ("text", "issue"),
+        [
+            ("a" * 256, "String should have at most 255 characters"),
+            (" ", "String should have at least 1 character"),
+            ("a\x1b", "No control characters"),
+        ],
+    )
+    def test_of_a_text_that_cannot_be_says_why(self, platform: Any, text: str, issue: str) -> None:
+        body = {"algorithm": "bilstm", "battery_ids": [1], "model_name": text}
+        answer = platform.http.post("/api/v1/training-jobs", json=body)
+        assert answer.status_code == 422
+        assert envelope(answer)["details"] == [{"field": "model_name", "issue": issue}]
 
     def test_of_missing_fields_names_them(self, platform: Any) -> None:
         error = envelope(platform.http.post("/api/v1/training-jobs", json={}))
@@ -104,6 +154,14 @@ class TestEnvelope:
         (line,) = [line for line in lines if answer.headers["X-Request-ID"] in line]
         assert "GET /api/v1/batteries/999 404 RESOURCE_NOT_FOUND" in line
         assert "x=y" not in line
+
+    def test_cannot_command_the_terminal_that_shows_the_log(
+        self, platform: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO, logger="api.access")
+        platform.http.get("/api/v1/%1b[2J%0aforged%00%c3%bc")
+        (line,) = [record.getMessage() for record in caplog.records if "forged" in record.getMessage()]
+        assert r"GET /api/v1/\x1b[2J\nforged\x00\xfc 404" in line
 
 
 class TestHeaders:
