@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
@@ -11,6 +11,8 @@ from rich.table import Table
 from launch.parts import Part
 from store.settings import Settings
 
+PLAIN_LINES = 10  # of epochs, where nothing can be drawn
+PLAIN_EVERY_S = 30.0  # longest silence there
 PLAIN_COLUMNS = 120  # of tables where no terminal says how wide it is
 
 
@@ -56,6 +58,27 @@ class StartProgress:
         self.bars.stop()
 
 
+class Pace:
+    """When to print a line about a job where nothing can be drawn: for a tenth of its epochs, or after a silence."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._said_at = clock()
+
+    def due(self, epoch: int, total: int) -> bool:
+        """Whether this epoch deserves a line."""
+        return epoch == total or epoch % max(1, total // PLAIN_LINES) == 0 or self.silent
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing was said for long."""
+        return self._clock() - self._said_at >= PLAIN_EVERY_S
+
+    def said(self) -> None:
+        """Note that a line was printed."""
+        self._said_at = self._clock()
+
+
 def addresses(settings: Settings, api_root: str) -> Table:
     """Where a person goes next."""
     table = Table.grid(padding=(0, 2))
@@ -84,8 +107,13 @@ def plural(noun: str) -> str:
 
 
 def ago(started: float) -> str:
-    """Time since then, as ``2 h 05 min``."""
-    minutes, seconds = divmod(max(0, int(time.time() - started)), 60)
+    """Time since then."""
+    return lasting(time.time() - started)
+
+
+def lasting(whole_s: float) -> str:
+    """Seconds as a person says them: ``2 h 05 min``."""
+    minutes, seconds = divmod(max(0, int(whole_s)), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
         return f"{hours} h {minutes:02} min"

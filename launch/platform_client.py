@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import httpx
-from websockets.exceptions import InvalidHandshake, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, WebSocketException
 from websockets.sync.client import connect
 
 UPLOAD_WITHIN_S = 300
 ANSWER_WITHIN_S = 60
-SILENCE_S = 300  # longest time between two messages of a job
+HEARTBEAT_S = 15  # after which the server breaks its silence
+SILENCE_S = 60  # after which a connection is taken for lost
 RECONNECTIONS = 10  # in a row, with growing pauses: 27 s in all
 PAUSE_S = 0.5
 
@@ -25,6 +26,7 @@ class PlatformClient:
 
     def __init__(self, root: str) -> None:
         self.root = root
+        self.account: tuple[str, str] | None = None
         self.http = httpx.Client(base_url=f"{root}/api/v1", timeout=ANSWER_WITHIN_S, trust_env=False)
 
     def call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
@@ -40,6 +42,7 @@ class PlatformClient:
 
     def sign_in(self, email: str, password: str) -> None:
         """Use this account from now on."""
+        self.account = (email, password)
         answer = self.call("POST", "/auth/token", data={"username": email, "password": password})
         self.http.headers["Authorization"] = f"Bearer {answer['access_token']}"
 
@@ -49,9 +52,10 @@ class PlatformClient:
         return self.call("POST", "/batteries", files=files, timeout=UPLOAD_WITHIN_S)
 
     def follow(self, job_id: int, after: int | None = None) -> Iterator[dict[str, Any]]:
-        """Messages of a training job until its last one; a broken connection goes on where it broke.
+        """Messages of a training job until its last one, and heartbeats; a broken connection goes on where it broke.
 
-        ``after``: also those that came after this ``seq``, 0 for all. Raises CallFailed.
+        A token that expires meanwhile is replaced. ``after``: also those that came after this ``seq``, 0 for all.
+        Raises CallFailed.
         """
         tries = 0
         while tries < RECONNECTIONS:
@@ -65,18 +69,26 @@ class PlatformClient:
             except (OSError, WebSocketException) as error:
                 if isinstance(error, InvalidHandshake | TimeoutError):
                     raise CallFailed(f"WebSocket of job {job_id}: {error or 'no message'}") from error
+                if self.account is not None and close_reason(error) == "TOKEN_EXPIRED":
+                    self.sign_in(*self.account)
             tries += 1
             time.sleep(PAUSE_S * tries)
         raise CallFailed(f"WebSocket of job {job_id}: no connection after {RECONNECTIONS} tries")
 
     def messages(self, job_id: int, after: int | None = None) -> Iterator[dict[str, Any]]:
         """Messages of one connection."""
-        since = "" if after is None else f"?after={after}"
-        address = f"{self.root.replace('http', 'ws', 1)}/api/v1/training-jobs/{job_id}/ws{since}"
+        since = "" if after is None else f"&after={after}"
+        socket_of_job = f"/api/v1/training-jobs/{job_id}/ws?heartbeat={HEARTBEAT_S}{since}"
+        address = f"{self.root.replace('http', 'ws', 1)}{socket_of_job}"
         headers = {"Authorization": self.http.headers["Authorization"]}
         with connect(address, additional_headers=headers, proxy=None, close_timeout=2) as socket:
             while True:
                 yield json.loads(socket.recv(timeout=SILENCE_S))
+
+
+def close_reason(error: Exception) -> str:
+    """Why the server closed a socket, where it said so."""
+    return error.rcvd.reason if isinstance(error, ConnectionClosed) and error.rcvd is not None else ""
 
 
 def refusal(response: httpx.Response) -> str:

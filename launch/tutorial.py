@@ -8,12 +8,11 @@ from rich.box import SIMPLE
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from launch.display import console, counted
+from launch.display import Pace, console, counted
 from launch.platform_client import CallFailed, PlatformClient
 
 STEPS = 10
 ALGORITHM = "bilstm"
-PLAIN_LINES = 10  # lines of training where no bar can be drawn
 SPARKS = "▁▂▃▄▅▆▇█"
 
 
@@ -115,7 +114,7 @@ class Tutorial:
             TextColumn("       training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[now]}"),
             TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal,
         )  # fmt: skip
-        every = max(1, self.epochs // PLAIN_LINES)
+        pace = Pace()
         with bar:
             task = bar.add_task("training", total=self.epochs, now="waiting for the worker")
             for message in self.client.follow(self.job_id):
@@ -123,8 +122,9 @@ class Tutorial:
                     epoch, loss = message["current_epoch"], message["current_loss"]
                     shown = "starting" if loss is None else f"loss {loss:.3g}"
                     bar.update(task, completed=epoch, total=message["total_epochs"], now=shown)
-                    if not console.is_terminal and epoch and epoch % every == 0:
+                    if not console.is_terminal and epoch and pace.due(epoch, message["total_epochs"]):
                         console.print(f"       epoch {epoch}/{message['total_epochs']}, {shown}")
+                        pace.said()
                 elif message["type"] == "error":
                     raise CallFailed(f"job {self.job_id} {message['status']}: {message['error_message']}")
                 elif message["type"] == "complete":

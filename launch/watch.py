@@ -1,6 +1,7 @@
 """Training jobs in a terminal: submitted, followed live with their loss curve, stopped."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,12 +13,11 @@ from rich.text import Text
 
 from launch.calling import calling
 from launch.commands import INTERRUPTED, say
-from launch.display import console, numbered
+from launch.display import Pace, console, lasting, numbered
 from launch.loss_curve import curve
 from launch.platform_client import PlatformClient
 
 LINES = 6  # of the job's log below the curve
-PLAIN_LINES = 10  # of training where nothing can be drawn
 DRAWN_A_SECOND = 8
 
 
@@ -79,7 +79,7 @@ def facts(state: Mapping[str, Any]) -> str:
     loss, best, left = (state.get(key) for key in ("current_loss", "best_val_loss", "eta_seconds"))
     said = [] if loss is None else [f"loss {loss:.4g}"]
     said += [] if best is None else [f"best validation {best:.4g}"]
-    said += [] if left is None or state.get("status") != "running" else [f"{left:.0f} s left"]
+    said += [] if left is None or state.get("status") != "running" else [f"{lasting(left)} left"]
     return ", ".join(said)
 
 
@@ -92,9 +92,10 @@ def follow(client: PlatformClient, job_id: int) -> int:
                 for message in client.follow(job_id, after=0):
                     view.take(message)
         else:
+            lines = Lines()
             for message in client.follow(job_id, after=0):
                 view.take(message)
-                if line := plain(message):
+                if line := lines.about(message):
                     say(line)
     except KeyboardInterrupt:
         say(f"job {job_id} goes on: `battery jobs watch {job_id}` shows it, `battery jobs stop {job_id}` ends it")
@@ -108,15 +109,32 @@ def is_news(message: Mapping[str, Any]) -> bool:
     return message["type"] == "log" and message["level"] != "DEBUG" and not message["message"].startswith("Epoch ")
 
 
-def plain(message: Mapping[str, Any]) -> str | None:
-    """A message as a line, where nothing can be drawn; of the epochs only some."""
-    if is_news(message):
-        return f"  {message['message']}"
-    if message["type"] == "progress" and "train_loss" in message:
-        epoch, total = message["current_epoch"], message["total_epochs"]
-        if epoch == total or epoch % max(1, total // PLAIN_LINES) == 0:
-            return f"  epoch {epoch}/{total}: {facts(message)}"
-    return None
+class Lines:
+    """A job's messages as lines, where nothing can be drawn: the log, some epochs, and a word after a silence."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.pace = Pace(clock)
+        self.state: Mapping[str, Any] = {}  # the newest progress
+
+    def about(self, message: Mapping[str, Any]) -> str | None:
+        """A line, or None where there is nothing to say."""
+        line = self._line(message)
+        if line is not None:
+            self.pace.said()
+        return line
+
+    def _line(self, message: Mapping[str, Any]) -> str | None:
+        if is_news(message):
+            return f"  {message['message']}"
+        if message["type"] == "progress":
+            self.state = message
+            epoch, total = message["current_epoch"], message["total_epochs"]
+            if "train_loss" in message and self.pace.due(epoch, total):
+                return f"  epoch {epoch}/{total}: {facts(message)}"
+        if message["type"] == "heartbeat" and self.state and self.pace.silent:
+            state = self.state
+            return f"  still {state['status']}, epoch {state['current_epoch']}/{state['total_epochs']}"
+        return None
 
 
 def run_watch(job_id: int, url: str, user: str, *, password_stdin: bool) -> int:

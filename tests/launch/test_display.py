@@ -2,7 +2,7 @@
 
 import pytest
 
-from launch.display import counted, numbered
+from launch.display import counted, lasting, numbered
 
 
 class TestCounted:
@@ -28,3 +28,12 @@ class TestNumbered:
 
     def test_all_are_named_without_one(self):
         assert numbered("version", range(1, 6)) == "versions 1, 2, 3, 4, 5"
+
+
+class TestLasting:
+    @pytest.mark.parametrize(
+        ("seconds", "said"),
+        [(-1, "0 s"), (59.9, "59 s"), (61, "1 min 01 s"), (3600, "1 h 00 min"), (7530, "2 h 05 min")],
+    )
+    def test_is_said_in_the_two_largest_units(self, seconds, said):
+        assert lasting(seconds) == said

@@ -51,6 +51,28 @@ class TestFollow:
         back.join()
         assert rest[-1] == {"type": "complete", "model_id": 7}
 
+    def test_a_token_that_expires_meanwhile_is_replaced(self, monkeypatch):
+        tokens = []
+
+        def answer(connection):
+            tokens.append(connection.request.headers["Authorization"])
+            if len(tokens) == 1:
+                connection.close(1008, "TOKEN_EXPIRED")
+            else:
+                connection.send(json.dumps({"type": "complete", "model_id": 7}))
+
+        given = iter(("first", "second"))
+        monkeypatch.setattr(PlatformClient, "call", lambda *_, **__: {"access_token": next(given)})
+        with serve(answer, "127.0.0.1", 0) as server:
+            thread = threading.Thread(target=server.serve_forever)
+            thread.start()
+            client = PlatformClient(f"http://127.0.0.1:{server.socket.getsockname()[1]}")
+            client.sign_in("a@example.com", "long enough")
+            assert [message["type"] for message in client.follow(1)] == ["complete"]
+            server.shutdown()
+            thread.join()
+        assert tokens == ["Bearer first", "Bearer second"]
+
     def test_an_answer_that_is_no_http_is_named(self, serving):
         serving([])
         client = PlatformClient(f"http://127.0.0.1:{serving.port}")

@@ -11,7 +11,7 @@ from websockets.sync.server import serve
 from launch import jobs_cli
 from launch.loss_curve import curve
 from launch.platform_client import PlatformClient
-from launch.watch import View, plain
+from launch.watch import Lines, View
 
 STATE = {"type": "progress", "status": "running", "total_epochs": 4, "current_epoch": 0, "current_loss": None}
 
@@ -60,13 +60,36 @@ class TestView:
         assert (view.succeeded, view.end) == (succeeded, end)
 
 
-class TestPlain:
-    def test_tells_some_epochs_and_the_log(self):
+class TestLines:
+    def test_tell_some_epochs_and_the_log(self):
+        plain = Lines(clock=lambda: 0.0).about
         told = [plain(epoch(number, 0.5, 0.75) | {"total_epochs": 40}) for number in range(1, 41)]
         assert sum(line is not None for line in told) == 10
         assert told[39] == "  epoch 40/40: loss 0.5, best validation 0.75, 3 s left"
         lines = [log("Device: cpu"), log("Traceback", "DEBUG"), log("Epoch 1/4: loss 0.5"), STATE]
         assert [plain(message) for message in lines] == ["  Device: cpu", None, None, None]
+
+    def test_break_a_silence_of_half_a_minute(self):
+        now = [0.0]
+        plain = Lines(clock=lambda: now[0]).about
+        told = []
+        queued = STATE | {"status": "queued"}
+        slow = [epoch(number, 0.5, 0.75) | {"total_epochs": 1000} for number in (1, 2, 3)]
+        beat = {"type": "heartbeat"}
+        for seconds, message in [
+            (0, queued),
+            (15, beat),
+            (30, beat),
+            (45, beat),
+            (65, slow[0]),
+            (90, slow[1]),
+            (95, slow[2]),
+        ]:
+            now[0] = seconds
+            told.append(plain(message))
+        first = "  epoch 1/1000: loss 0.5, best validation 0.75, 3 s left"
+        third = "  epoch 3/1000: loss 0.5, best validation 0.75, 3 s left"
+        assert told == [None, None, "  still queued, epoch 0/4", None, first, None, third]
 
 
 class TestCurve:
@@ -124,4 +147,4 @@ class TestFollow:
         finally:
             server.shutdown()
             thread.join()
-        assert asked == ["after=0", "after=4"]
+        assert asked == ["heartbeat=15&after=0", "heartbeat=15&after=4"]
