@@ -41,7 +41,9 @@ def cells(warn: Callable[[str], None]) -> "list[Cell]":
         for row in rows
         if row.nominal_capacity and row.feature_version == FEATURE_VERSION and row.total_cycles >= MIN_CYCLES
     }
-    longest = [(same, max(judging.keys() & same, key=judging.__getitem__, default=None)) for same in records.values()]
+    longest = [
+        (same, max(filter(judging.get, same), key=judging.__getitem__, default=None)) for same in records.values()
+    ]
     return [
         Cell(frozenset(map(histories.name_of, same)), _reader(battery_id, warn))
         for same, battery_id in longest

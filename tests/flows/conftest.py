@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -49,11 +50,12 @@ def home(
 
 @pytest.fixture
 def battery(home: Settings, tmp_path: Path) -> Callable[..., int]:
-    """Import a synthetic cell; its id."""
+    """Import a synthetic cell, or the first cycles of its record; its id."""
 
-    def add(seed: int = 0, cycles: int = 60) -> int:
+    def add(seed: int = 0, cycles: int = 60, first: int | None = None) -> int:
         path = tmp_path / f"{seed}.mat"
-        write_mat(synthetic_cell(cycles=cycles, seed=seed), path)
+        recording = synthetic_cell(cycles=cycles, seed=seed)
+        write_mat(replace(recording, cycles=recording.cycles[:first]), path)
         with imports.incoming() as folder:
             received = folder / "received.upload"
             shutil.copyfile(path, received)

@@ -46,24 +46,6 @@ class TestRun:
         assert removal.run(model.id)
         assert [copy.exists() for copy in copies] == [shared] * 2
 
-    def test_of_the_champion_lets_the_one_before_it_serve_again(self, home, battery, submit):
-        registry, batteries = Registry(home.mlflow, home.var / "reading"), [battery(seed=3)]
-        for batch_size in (8, 16, 32):
-            assert training.run(submit(batteries, batch_size=batch_size)) == "succeeded"
-            with reading() as rows:
-                newest = rows.query(Model).order_by(Model.id.desc()).first()
-            registry.set_alias("baseline", "champion", newest.mlflow_version)
-        with transaction() as rows:
-            first, second, third = rows.query(Model).order_by(Model.id)
-            first.metrics = {**first.metrics, "soh_mae": 0.0}  # the best by its own count, but not the one before
-            model_rows.mark_deleted(third)
-        assert removal.run(third.id)
-        assert registry.champion("baseline") == second.mlflow_version
-        with transaction() as rows:
-            model_rows.mark_deleted(rows.get_one(Model, second.id))
-        assert removal.run(second.id)
-        assert registry.champion("baseline") == first.mlflow_version
-
     def test_twice_is_fine(self, model):
         with transaction() as rows:
             model_rows.mark_deleted(rows.get_one(Model, model.id))
