@@ -4,7 +4,8 @@ import ctypes
 import os
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # malloc.h of glibc
-LARGE_BYTES = 128 * 1024
+LARGE_BYTES = 512 * 1024  # twice what the event loop reads at once: pieces of an upload are no pages of their own
+FREE_BYTES = 2 * 1024**2  # at the end of the heap: twice what is gathered of an upload before it is written
 ARENAS = 2
 
 
@@ -18,7 +19,7 @@ def keep_small() -> None:
     os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        mallopt(M_TRIM_THRESHOLD, LARGE_BYTES)
+        mallopt(M_TRIM_THRESHOLD, FREE_BYTES)
         mallopt(M_MMAP_THRESHOLD, LARGE_BYTES)
         mallopt(M_ARENA_MAX, ARENAS)
 
