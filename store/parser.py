@@ -30,6 +30,7 @@ READ_BYTES = 64 * 1024
 KILL_S = 30
 NO_TEMPLATE = "the process that parsers are forked from does not run"
 DAMAGED = "The file is damaged or of a kind that cannot be read"
+KILLED = "Reading the file was ended by the system: it takes more memory than there is now, most likely"
 ERRORS: dict[str, type[MatFileError]] = {"UnreadableFile": UnreadableFile, "NoCycles": NoCycles}
 # No secret of ours is in the parser's environment, and its linear algebra takes one thread: processes with more than
 # one are not forked safely, and address space is limited.
@@ -213,7 +214,8 @@ class RunningParser:
         if status == -signal.SIGXCPU:
             return UnreadableFile(f"Reading the file takes more than {self._cpu_s} s of computing")
         log.error("The parser of an upload ended with status %s", status)
-        return UnreadableFile(DAMAGED)
+        # We ask no parser that we killed: this is what the kernel does when memory is out.
+        return UnreadableFile(KILLED if status == -signal.SIGKILL else DAMAGED)
 
     def stop(self) -> None:
         """Give the order up and wait until the parser is gone, so that it writes no more."""

@@ -224,6 +224,12 @@ class TestLimits:
         parsing_does(f"import os; os.kill(os.getpid(), {int(signal.SIGSEGV)})")
         assert "damaged" in fails(bare_home, mat, tmp_path / "out", UnreadableFile)
 
+    def test_one_that_the_system_kills_took_too_much_memory(self, bare_home, mat, tmp_path, parsing_does):
+        parsing_does(f"import os; os.kill(os.getpid(), {int(signal.SIGKILL)})")
+        message = fails(bare_home, mat, tmp_path / "out", UnreadableFile)
+        assert "memory" in message
+        assert "damaged" not in message
+
     def test_an_error_that_nobody_expected_is_an_unreadable_file(self, bare_home, mat, tmp_path, parsing_does):
         parsing_does("raise ZeroDivisionError")
         assert "damaged" in fails(bare_home, mat, tmp_path / "out", UnreadableFile)
