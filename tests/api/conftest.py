@@ -6,7 +6,7 @@ import json
 import shutil
 import uuid
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ with warnings.catch_warnings():
 EMAIL = "user@example.com"
 PASSWORD = "secretpassword"
 EFFECT = {"feature": "cv_duration_h", "value": 0.5, "typical": 0.4, "soh": -0.01, "rul": -12.0}
+CYCLE = {"voltage": [3.5, 3.6, 3.7, 3.8], "current": [1.0, 1.0, 1.0, 1.0], "temperature": [25.0, 25.5, 26.0, 26.5]}
 WEIGHTS = bytes(range(256)) * 40
 
 
@@ -144,6 +145,7 @@ class Platform:
     prefect: FakePrefect
     serving: FakeServing
     mlflow: FakeMlflow
+    cycle: Mapping[str, list[float]] = field(default_factory=lambda: CYCLE)  # the tutorial's samples
 
     def token(self) -> str:
         answer = self.http.post("/api/v1/auth/token", data={"username": EMAIL, "password": PASSWORD})
@@ -160,6 +162,15 @@ class Platform:
             answer = self.http.post("/api/v1/batteries", files={"file": (path.name, file)}, data=fields)
         assert answer.status_code == 201, answer.text
         return dict(answer.json())
+
+    def received(self) -> list[Path]:
+        """Every file below data/ and var/ that an upload could have left."""
+        endings = {".mat", ".parquet", ".upload"}
+        return [path for path in self.settings.home.rglob("*") if path.is_file() and path.suffix in endings]
+
+    def ask(self, **body: Any) -> httpx.Response:
+        """The answer to a prediction."""
+        return self.http.post("/api/v1/predictions", json={"algorithm": "bilstm"} | body)
 
     def add_job(self, battery_ids: list[int], algorithm: str = "bilstm", epochs: int = 100) -> Job:
         with session.transaction() as opened:
