@@ -3,7 +3,8 @@
 From three such cells on, the one with the lower mean SoH error serves. With fewer, a challenger has to have learned
 from as many cells as the champion, too. Where there is none, one that learned from more cells takes over, if it is of
 any use: a model is asked about cells that it does not know, and more cells say more of those. What is left open
-changes nothing.
+changes nothing. Two models that know nothing but one and the same cell are told apart by its last stretch, or by how
+much of its life they learned from.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -99,7 +100,7 @@ def decide(challenger: ModelBundle, champion: ModelBundle, cells: Sequence[Cell]
         return Decision(promoted=True, reason="the champion needs features that are no longer made")
     found = errors((challenger, champion), cells)
     if not found:
-        return _unjudged(challenger, champion)
+        return _unjudged(challenger, champion, cells)
     ours, theirs = (float(mean) for mean in np.mean(found, axis=0))
     learned, known = taught_by(challenger), taught_by(champion)
     reason = f"over {_batteries(len(found))} that neither learned from, {_errors(ours, theirs)}"
@@ -136,14 +137,21 @@ def taught_by(model: ModelBundle) -> int:
     return len(model.metadata["train_cells"])
 
 
-def _unjudged(challenger: ModelBundle, champion: ModelBundle) -> Decision:
+def _unjudged(challenger: ModelBundle, champion: ModelBundle, cells: Sequence[Cell]) -> Decision:
+    """Decide by what both learned from, since no cell tells how they answer for others."""
     ours, theirs = challenger.metadata, champion.metadata
-    if ours["by_time"] and theirs["by_time"] and ours["train_fingerprints"] == theirs["train_fingerprints"]:
+    alone = ours["by_time"] and theirs["by_time"]
+    if alone and ours["train_fingerprints"] == theirs["train_fingerprints"]:
         error, champions = (float(known["metrics"]["soh_mae"]) for known in (ours, theirs))
         reason = f"on the last stretch of the battery that taught both, {_errors(error, champions)}"
         return Decision(error < champions, reason, 0, error, champions)
-    learned, known = taught_by(challenger), taught_by(champion)
-    reason = f"no battery is unknown to both; it learned from {_batteries(learned)}, the champion from {known}"
+    names = {*ours["validation_cells"], *theirs["validation_cells"]}
+    if alone and any(names <= cell.names for cell in cells):  # one cell, whose record has grown
+        learned, known = (int(said["train_windows"]) for said in (ours, theirs))
+        reason = f"of the battery that taught both, it learned from {learned} cycles, the champion from {known}"
+    else:
+        learned, known = taught_by(challenger), taught_by(champion)
+        reason = f"no battery is unknown to both; it learned from {_batteries(learned)}, the champion from {known}"
     useless = ours["metrics"]["soh_mae"] >= ours["metrics"]["soh_mae_training_mean"]
     if learned > known and useless:
         reason += ", but the mean of what it learned from would have told its held-out cycles as well"

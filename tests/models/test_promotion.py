@@ -117,6 +117,18 @@ class TestDecide:
         other = worse(trained([cells[8]]))
         assert not decide(alone, other, judges(*cells[8:])).promoted
 
+    def test_of_two_models_of_one_battery_alone_the_one_of_its_longer_record_serves(self, cells):
+        whole = cells[9]
+        parts = {name: getattr(whole, name)[:50] for name in ("cycle_index", "features", "soh", "rul")}
+        early = replace(whole, cell="earlier upload", **parts)
+        late, first = worse(trained([whole]), by=0.001), trained([early])
+        same = [Cell(frozenset([whole.cell, early.cell]), lambda: whole)]
+        decision = decide(late, first, same)
+        assert decision.promoted
+        assert decision.reason == "of the battery that taught both, it learned from 56 cycles, the champion from 35"
+        assert not decide(first, late, same).promoted
+        assert not decide(late, first, judges(whole, early)).promoted  # two cells: nothing says which is better
+
     def test_as_good_as_the_champion_is_not_enough(self, good, cells):
         assert not decide(good, good, judges(*cells)).promoted
 
