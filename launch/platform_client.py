@@ -67,8 +67,8 @@ class PlatformClient:
                     if message["type"] in {"complete", "error"}:
                         return
             except (OSError, WebSocketException) as error:
-                if isinstance(error, InvalidHandshake | TimeoutError):
-                    raise CallFailed(f"WebSocket of job {job_id}: {error or 'no message'}") from error
+                if isinstance(error, InvalidHandshake):
+                    raise CallFailed(f"WebSocket of job {job_id}: {error}") from error
                 if self.account is not None and close_reason(error) == "TOKEN_EXPIRED":
                     self.sign_in(*self.account)
             tries += 1

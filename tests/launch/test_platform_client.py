@@ -51,6 +51,28 @@ class TestFollow:
         back.join()
         assert rest[-1] == {"type": "complete", "model_id": 7}
 
+    def test_a_connection_that_falls_silent_is_replaced(self, monkeypatch):
+        monkeypatch.setattr("launch.platform_client.SILENCE_S", 0.2)
+        asked = []
+
+        def answer(connection):
+            asked.append(connection.request.path.partition("?")[2])
+            if len(asked) == 1:
+                connection.send(json.dumps({"type": "log", "seq": 3}))
+                connection.recv()  # until the client gives up
+            else:
+                connection.send(json.dumps({"type": "complete", "seq": 4}))
+
+        with serve(answer, "127.0.0.1", 0, close_timeout=0.2) as server:
+            thread = threading.Thread(target=server.serve_forever)
+            thread.start()
+            client = PlatformClient(f"http://127.0.0.1:{server.socket.getsockname()[1]}")
+            client.http.headers.update(TOKEN)
+            assert [message["seq"] for message in client.follow(1)] == [3, 4]
+            server.shutdown()
+            thread.join()
+        assert asked == ["heartbeat=15", "heartbeat=15&after=3"]
+
     def test_a_token_that_expires_meanwhile_is_replaced(self, monkeypatch):
         tokens = []
 
