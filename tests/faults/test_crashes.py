@@ -1,14 +1,18 @@
 """kill -9 at random moments: no job is lost or stuck, nothing that a client was told of is missing."""
 
 import contextlib
+import json
 import os
 import random
 import signal
 import sqlite3
 import time
+from collections.abc import Callable
+from typing import Any
 
 import psutil
 import pytest
+import requests
 
 HEALTHY_WITHIN_S = 240
 OVER_WITHIN_S = 240
@@ -55,6 +59,57 @@ def check_log(messages, job):
     ends = [kind for _, kind, _ in messages if kind in {"complete", "error"}]
     assert ends == [messages[-1][1]]
     assert (job["status"] == "succeeded") == (ends == ["complete"])
+
+
+@pytest.fixture
+def damaged(fault_stack: Any) -> Callable[[], list[str]]:
+    """What SQLite finds wrong in the databases of the platform, MLflow and Prefect."""
+
+    def check() -> list[str]:
+        var = fault_stack.home / "var"
+        found = []
+        for path in (var / "battery.db", var / "mlflow.db", var / "prefect" / "prefect.db"):
+            database = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=60)
+            try:
+                said = [row[0] for row in database.execute("PRAGMA integrity_check")]
+                found += [f"{path.name}: {line}" for line in said if line != "ok"]
+                if path.name == "battery.db":
+                    found += [f"{path.name}: {row}" for row in database.execute("PRAGMA foreign_key_check")]
+            finally:
+                database.close()
+        return found
+
+    return check
+
+
+@pytest.fixture
+def unfinished(fault_stack: Any) -> Callable[[], list[str]]:
+    """What seems to go on although every job is over: runs of MLflow and Prefect, folders, processes."""
+
+    def look() -> list[str]:
+        found = [f"process {process.pid}" for process in fault_stack.training()]
+        found += [f"folder {folder.name}" for folder in (fault_stack.home / "var" / "jobs").glob("*")]
+        try:
+            runs = requests.post(
+                f"{fault_stack.prefect}/flow_runs/filter",
+                json={"flow_runs": {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}}},
+                timeout=20,
+            ).json()
+            of_jobs = [run for run in runs if run["name"].startswith("job-")]  # others come and go with each upload
+            found += [f"Prefect's run {run['name']} is {run['state']['name']}" for run in of_jobs]
+            experiments = requests.get(
+                f"{fault_stack.mlflow}/api/2.0/mlflow/experiments/get-by-name",
+                params={"experiment_name": "battery-life"},
+                timeout=20,
+            ).json()
+            asked = {"experiment_ids": [experiments["experiment"]["experiment_id"]], "max_results": 1000}
+            runs = requests.post(f"{fault_stack.mlflow}/api/2.0/mlflow/runs/search", json=asked, timeout=20).json()
+            found += [r["info"]["run_name"] for r in runs.get("runs", []) if r["info"]["status"] == "RUNNING"]
+        except (requests.RequestException, ValueError, KeyError, TypeError) as error:
+            found.append(f"not asked: {json.dumps(str(error))}")
+        return found
+
+    return look
 
 
 @pytest.fixture
