@@ -85,11 +85,11 @@ def import_upload(
             parsed = parser.result()
         check_nominal_fits(said.nominal_capacity, parsed.misjudged_capacity)
         with ThreadPoolExecutor(1) as beside:
-            on_disk = beside.submit(files.flush, parquet)  # the rows need its bytes, not the disk
+            on_disk = [beside.submit(files.flush, parquet)]  # the rows need its bytes, not the disk
             rows = cycle_rows(parquet, parsed.nominal_capacity, settings.end_of_life)
             battery = battery_row(filename, said, facts, parsed, rows)
             description_file = folder / "battery.json"
-            files.write_durably(description_file, to_json(battery))
+            on_disk.append(beside.submit(files.write_durably, description_file, to_json(battery)))
             sources = {"raw": uploaded, "cycles": parquet, "description": description_file}
             insert_battery(battery, rows, sources, on_disk)
     return battery
@@ -131,7 +131,7 @@ def report_of(parsed: Parsed) -> dict[str, Any]:
     }
 
 
-def insert_battery(battery: Battery, rows: CycleRows, sources: dict[str, Path], on_disk: Future[None]) -> None:
+def insert_battery(battery: Battery, rows: CycleRows, sources: dict[str, Path], on_disk: list[Future[None]]) -> None:
     """Insert the rows, move the files into place once they are on the disk, commit. What fails leaves neither."""
     settings = get_settings()
     with files.changing(settings.var):
@@ -143,7 +143,8 @@ def insert_battery(battery: Battery, rows: CycleRows, sources: dict[str, Path], 
                 insert_cycles(session, battery.id, rows)
                 share_bytes(session, battery, sources["raw"])
                 places = files.paths(settings.data, battery.id)
-                on_disk.result()
+                for written in on_disk:
+                    written.result()
                 files.move_into_place({sources[kind]: place for kind, place in places.items()})
         except BaseException:
             for place in places.values():
