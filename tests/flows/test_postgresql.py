@@ -3,8 +3,9 @@
 import threading
 
 import pytest
+from sqlalchemy import text
 
-from flows import reconciling, training
+from flows import reconciling, succession, training
 from store import jobs, migrations, session
 from store.session import reading, transaction
 from store.settings import get_settings
@@ -68,3 +69,12 @@ class TestOnPostgresql:
         assert reconciling.leftovers() == [job_id]
         with reading() as rows:
             assert not jobs.is_live(rows, job_id)
+
+    def test_machines_decide_one_at_a_time_who_serves(self):
+        def free() -> bool:
+            with reading() as rows:
+                return rows.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": succession.ADVISORY_LOCK})
+
+        with succession.deciding():
+            assert not free()
+        assert free()

@@ -25,7 +25,7 @@ def registry(home) -> Registry:
 @pytest.fixture
 def algorithm(registry) -> str:
     """A registered model of its own, without a version yet."""
-    return registry.client.create_registered_model(f"tested {uuid4()}").name
+    return registry.client.create_registered_model(uuid4().hex).name
 
 
 @pytest.fixture
