@@ -1,6 +1,6 @@
 """Every exception that leaves an endpoint, rendered as the one envelope."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -67,9 +67,18 @@ def wanted_type(sent: str, body: Any) -> str | None:
     return "JSON (Content-Type: application/json)" if isinstance(body, bytes) and "json" not in sent else None
 
 
-def validation_error(problems: Sequence[Mapping[str, Any]], prefix: str = "") -> ValidationFailed:
-    """Pydantic's problems as one error that names each field (``hyperparams.epochs``)."""
-    details = [{"field": field_name(problem["loc"], prefix), "issue": issue(problem)} for problem in problems[:MOST]]
+def validation_error(
+    problems: Sequence[Mapping[str, Any]], prefix: str = "", known: Iterable[str] = ()
+) -> ValidationFailed:
+    """Pydantic's problems as one error that names each field (``hyperparams.epochs``); ``known``: those there are."""
+    unknown = "; ".join(["Unknown field", *([f"there are {', '.join(known)}"] if known else [])])
+    details = [
+        {
+            "field": field_name(problem["loc"], prefix),
+            "issue": unknown if problem["type"] == "extra_forbidden" else issue(problem),
+        }
+        for problem in problems[:MOST]
+    ]
     missing = all(problem["type"] == "missing" for problem in problems)
     names = ", ".join(dict.fromkeys(detail["field"] for detail in details))
     if missing:

@@ -15,7 +15,8 @@ from store.settings import Settings, get_settings
 def calling(work: Callable[[PlatformClient], int], url: str, user: str, *, password_stdin: bool) -> int:
     """Exit status of ``work`` with a client of the platform at ``url``, this home's without; 1 where a call fails."""
     settings = get_settings()
-    client = PlatformClient(url.rstrip("/") or api_root(settings))
+    root = url.rstrip("/") or api_root(settings)
+    client = PlatformClient(root if "://" in root else f"http://{root}")
     try:
         with client.http:
             client.sign_in(*account(settings, user, password_stdin=password_stdin))

@@ -7,7 +7,9 @@ import typer
 jobs = typer.Typer(help="Training jobs of a running platform: list, watch, stop.", no_args_is_help=True)
 
 JobId = Annotated[int, typer.Argument(help="The job's number.")]
-Url = Annotated[str, typer.Option("--url", help="A platform elsewhere (http://HOST:PORT); without it, this home's.")]
+Url = Annotated[
+    str, typer.Option("--url", help="A platform elsewhere, such as http://HOST:PORT; without it, this home's.")
+]
 User = Annotated[
     str,
     typer.Option("--user", help="Address to sign in with; without it, BATTERY_ADMIN_EMAIL's account or the demo's."),

@@ -33,6 +33,8 @@ class PlatformClient:
         """Answer of one call, as a dictionary. Raises CallFailed."""
         try:
             response = self.http.request(method, path, **options)
+        except httpx.ConnectError as error:
+            raise CallFailed(f"nothing answers at {self.root} ({error}); `battery up` starts a platform") from error
         except httpx.HTTPError as error:
             raise CallFailed(f"{method} {path}: {error or type(error).__name__}") from error
         if not response.is_success:
@@ -92,10 +94,12 @@ def close_reason(error: Exception) -> str:
 
 
 def refusal(response: httpx.Response) -> str:
-    """Code, message and fields of the error envelope, else the text."""
+    """Code, message and fields of the error envelope, which are said once, else the text."""
     try:
         error = response.json()["error"]
-        fields = "; ".join(f"{detail['field']}: {detail['issue']}" for detail in error.get("details") or [])
-        return f"{error['code']}: {error['message']}" + (f" ({fields})" if fields else "")
+        message = error["message"]
+        details = [detail for detail in error.get("details") or [] if detail["issue"] not in message]
+        fields = "; ".join(f"{detail['field']}: {detail['issue']}" for detail in details)
+        return f"{error['code']}: {message}" + (f" ({fields})" if fields else "")
     except (ValueError, KeyError, TypeError):
         return response.text[:200]

@@ -35,10 +35,11 @@ def create(session: Session, asked: NewJob, user_id: int) -> Job:
 
 def complete_hyperparams(algorithm: str, given: dict[str, Any]) -> dict[str, Any]:
     """``given`` with the defaults of ``algorithm`` filled in."""
+    known = HYPERPARAMETERS[algorithm]
     try:
-        return HYPERPARAMETERS[algorithm].model_validate(given).model_dump()
+        return known.model_validate(given).model_dump()
     except ValidationError as error:
-        raise validation_error(error.errors(), prefix="hyperparams") from error
+        raise validation_error(error.errors(), prefix="hyperparams", known=known.model_fields) from error
 
 
 def check_batteries(session: Session, battery_ids: list[int]) -> None:

@@ -130,6 +130,13 @@ class TestSubmit:
         assert answer.json()["error"]["code"] == "VALIDATION_ERROR"
         assert answer.json()["error"]["details"][0]["field"] == field
 
+    def test_with_an_unknown_hyperparameter_says_which_there_are(self, ready: Any) -> None:
+        answer = submit(ready, algorithm="baseline", hyperparams={"hidden_size": 5})
+        known = "epochs, batch_size, learning_rate, patience, window, seed, ensemble_size"
+        assert answer.json()["error"]["details"] == [
+            {"field": "hyperparams.hidden_size", "issue": f"Unknown field; there are {known}"}
+        ]
+
     def test_with_unknown_batteries_is_404_and_names_them(self, ready: Any) -> None:
         answer = submit(ready, battery_ids=[1, 98, 99])
         assert answer.status_code == 404

@@ -160,6 +160,14 @@ class TestExpectedFailures:
     def test_a_setting_that_is_no_number_is_named(self, battery):
         assert "BATTERY_API_PORT" in self.refused(battery("status", BATTERY_API_PORT="abc"))
 
+    def test_a_platform_that_does_not_run(self, battery, environment):
+        port = environment["BATTERY_API_PORT"]
+        (Path(environment["BATTERY_HOME"]) / "var").mkdir(parents=True)
+        for where in ((), ("--url", f"localhost:{port}")):
+            told = self.refused(battery("jobs", "list", "--user", "a@b.cd", "--password-stdin", *where, stdin="x\n"))
+            assert f"nothing answers at http://localhost:{port}" in told
+            assert "`battery up`" in told
+
     def test_a_home_that_cannot_be_made(self, battery):
         assert "/proc/none" in self.refused(battery("up", BATTERY_HOME="/proc/none"))
 

@@ -4,10 +4,11 @@ import json
 import socket
 import threading
 
+import httpx
 import pytest
 from websockets.sync.server import serve
 
-from launch.platform_client import CallFailed, PlatformClient
+from launch.platform_client import CallFailed, PlatformClient, refusal
 
 TOKEN = {"Authorization": "Bearer token"}
 
@@ -101,3 +102,22 @@ class TestFollow:
         client.http.headers.update(TOKEN)
         with pytest.raises(CallFailed, match="POST /nowhere"):
             client.call("POST", "/nowhere")
+
+
+class TestCall:
+    def test_where_nothing_answers_says_how_to_start(self, free_ports):
+        (port,) = free_ports(1)
+        root = f"http://127.0.0.1:{port}"
+        with pytest.raises(CallFailed, match=f"nothing answers at {root} .*`battery up`"):
+            PlatformClient(root).call("GET", "/health")
+
+    @pytest.mark.parametrize(
+        ("error", "said"),
+        [
+            ({"message": "Gone", "details": [{"field": "id", "issue": "Gone"}]}, "CODE: Gone"),
+            ({"message": "Not valid: a", "details": [{"field": "a", "issue": "odd"}]}, "CODE: Not valid: a (a: odd)"),
+            ({"message": "No"}, "CODE: No"),
+        ],
+    )
+    def test_a_refusal_says_each_fact_once(self, error, said):
+        assert refusal(httpx.Response(422, json={"error": {"code": "CODE"} | error})) == said
