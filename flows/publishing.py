@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import httpx
 from sqlalchemy import delete
 
-from flows import judges, succession
+from flows import succession
 from flows.claiming import Claim
 from flows.tracking import Tracking
 from models.observer import Epoch, Observer, Stopped
@@ -88,6 +88,7 @@ class Publisher:
 
     def promote(self, published: Published, fitted: "Fitted", observer: Observer) -> str:
         """Let the new version compete with the champion; what came of it, as a sentence."""
+        from flows import judges
         from models import promotion
 
         algorithm, cells = self.claim.algorithm, judges.cells(partial(observer.log, "warning"))

@@ -1,14 +1,13 @@
 """Who serves once a champion is gone, and that one at a time decides who serves."""
 
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from batteries.features import FEATURE_VERSION
-from flows import judges
 from store import files
 from store.session import reading, wait_for_turn
 from store.settings import get_settings
@@ -56,6 +55,8 @@ def hand_over(registry: "Registry", algorithm: str, version: str) -> None:
 
 def _appoint(registry: "Registry", algorithm: str, version: str) -> None:
     """Offer the place to the former champion first, then to those of the most batteries, then of the lowest error."""
+    from batteries.features import FEATURE_VERSION
+    from flows import judges
     from models import promotion
 
     registered = {
@@ -69,7 +70,8 @@ def _appoint(registry: "Registry", algorithm: str, version: str) -> None:
 
     def rank(other: str) -> tuple[bool, int, float]:
         row = live[other]
-        return other != former, -len(row.battery_ids or ()), row.metrics.get("soh_mae") or float("inf")
+        error = row.metrics.get("soh_mae")
+        return other != former, -len(row.battery_ids or ()), math.inf if error is None else float(error)
 
     ranked = sorted(live, key=rank)
     current = [other for other in ranked if registered[other] == str(FEATURE_VERSION)]  # others cannot be judged

@@ -75,7 +75,7 @@ class TestHandOver:
         self, registry, algorithm, version, asked
     ):
         narrow, former = version(batteries=2, soh_mae=0.001), version(batteries=1)
-        careless, careful, unknown = (version(batteries=5, soh_mae=error) for error in (0.03, 0.02, None))
+        careless, careful, unknown = (version(batteries=5, soh_mae=error) for error in (0.03, 0.0, None))
         last = version(instead_of=former)
         succession.hand_over(registry, algorithm, last)
         assert asked == [former, careful, careless, unknown, narrow]
