@@ -1,10 +1,10 @@
-"""What would be said of a teaching cell if it had not taught: answers that confidence is calibrated on.
+"""The networks that answer, and what they would have said of a teaching cell had it not taught.
 
-The networks that answer a new cell are a mean over regressions that each left out one part of the cells, and know how
-far the cell is from those. So a part that is judged here is answered by as many regressions, each of which leaves it
-out and another part too (jackknife+ after Barber et al., Ann. Stat. 49(1), 2021), over the one network that did not
-learn from it: both its error and its doubt are those of a new cell. One network alone errs more than the mean of all,
-and the doubt of all, most of whom know the cell, is too small.
+Networks learn with some cells left out in turn. Once they have learned, those that answer get the regressions of all
+cells: a cell more tells more than another mean. A part of the cells that was left out is answered, to calibrate
+confidence on, by the network that did not learn from it, over regressions of all other cells, with every setting in
+turn, as in the answer: both its error and its doubt are then those of a new cell. The doubt of networks that know a
+cell would be too small.
 """
 
 import copy
@@ -20,10 +20,10 @@ from batteries.windows import Windows
 from models.bundle import ModelBundle
 from models.ensemble import Ensemble
 from models.metrics import Judged
+from models.network import Network
 from models.starting import Beginning
 
-OTHERS = 5  # parts, at most, that are left out beside the one that is judged
-OTHERS_OF_MANY = 2  # where a regression takes long
+SETTINGS_OF_MANY = 2  # that rehearse, at most, where a regression takes long
 MANY = 10_000  # rows
 
 
@@ -36,14 +36,26 @@ class Rehearsal:
     excess: float
 
 
+def answering(everyone: ModelBundle, parts: Split, beginning: Beginning) -> ModelBundle:
+    """Give the networks that answer, over regressions of all cells."""
+    bundle = everyone.only(*range(parts.networks))
+    if not _crossed(parts):  # none of them left out a cell
+        return bundle
+    shown = torch.ones_like(beginning.rows.cell, dtype=torch.bool)
+    fits = [beginning.fit(number, shown) for number in range(min(parts.networks, len(beginning.chosen)))]
+    networks = [copy.deepcopy(network) for network in bundle.ensemble.networks()]
+    for number, network in enumerate(networks):
+        network.heads.base.adopt(*fits[number % len(fits)])
+    return _with(networks, everyone)
+
+
 def rehearsals(everyone: ModelBundle, parts: Split, beginning: Beginning) -> list[Rehearsal]:
     """Make one for each part of the teaching cells that a network left out; none where none did."""
     cells = len(np.unique(parts.train.cell))
-    crossed = parts.networks == len(parts.withheld)  # else networks of their own rehearse, see `batteries.splits`
     found = []
     for number, withheld in enumerate(parts.withheld):
-        if withheld:
-            one = _without(everyone, number, parts, beginning) if crossed else everyone.only(number)
+        if withheld:  # where not crossed, networks of their own rehearse, see `batteries.splits`
+            one = _without(everyone, number, parts, beginning) if _crossed(parts) else everyone.only(number)
             found.append(Rehearsal(withheld, one, excess(cells - len(withheld), cells)))
     return found
 
@@ -65,14 +77,21 @@ def held_out(rehearsed: Sequence[Rehearsal], train: Windows) -> Iterator[Judged]
             yield replace(said, soh_sigma=said.soh_sigma * one.excess, rul_sigma=said.rul_sigma * one.excess)
 
 
+def _crossed(parts: Split) -> bool:
+    return parts.networks == len(parts.withheld) and any(parts.withheld)
+
+
 def _without(everyone: ModelBundle, number: int, parts: Split, beginning: Beginning) -> ModelBundle:
-    withheld, ensemble = parts.withheld, everyone.ensemble
-    most = OTHERS if len(beginning.rows.z) <= MANY else OTHERS_OF_MANY
-    others = [(number + step) % len(withheld) for step in range(1, len(withheld))][:most]
-    members = []
-    for other in others or [number]:
-        shown = ~torch.isin(beginning.rows.cell, torch.tensor([*withheld[number], *withheld[other]]))
-        network = copy.deepcopy(ensemble.networks()[number])
-        network.heads.base.adopt(*beginning.fit(other, shown))
-        members.append(network)
-    return ModelBundle(Ensemble(ensemble.scaler, members), everyone.scale, everyone.calibration, everyone.metadata)
+    shown = ~torch.isin(beginning.rows.cell, torch.tensor(parts.withheld[number]))
+    most = parts.networks if len(beginning.rows.z) <= MANY else SETTINGS_OF_MANY
+    networks = []
+    for setting in range(min(most, len(beginning.chosen))):
+        network = copy.deepcopy(everyone.ensemble.networks()[number])
+        network.heads.base.adopt(*beginning.fit(setting, shown))
+        networks.append(network)
+    return _with(networks, everyone)
+
+
+def _with(networks: Sequence[Network], other: ModelBundle) -> ModelBundle:
+    """Give a bundle of these networks, otherwise the same."""
+    return ModelBundle(Ensemble(other.ensemble.scaler, networks), other.scale, other.calibration, other.metadata)

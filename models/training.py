@@ -25,7 +25,7 @@ from models.hyperparameters import HYPERPARAMETERS, Hyperparameters
 from models.lightning_modules import HealthModule, Lessons, Tensors
 from models.metrics import Judged, scores
 from models.observer import Epoch, Observer, Stopped, TrainingFailed
-from models.rehearsal import Rehearsal, held_out, rehearsals
+from models.rehearsal import Rehearsal, answering, held_out, rehearsals
 from models.scaling import TargetScale
 from models.spread import fit_spreads
 from models.starting import Beginning, start, target_scale
@@ -123,11 +123,12 @@ def fit(
         trust(ensemble, parts, scale)
         fit_spreads(ensemble, Tensors.of(parts.train, scale), absences(names), Lessons.of(parts).teaches)
         everyone = ModelBundle(ensemble, scale, Calibration.unknown(), metadata)
-        return _judge(everyone, parts, rehearsals(everyone, parts, beginning), epochs, observer=observer)
+        answers = answering(everyone, parts, beginning)
+        return _judge(answers, parts, rehearsals(everyone, parts, beginning), epochs, observer=observer)
 
 
 def _judge(
-    everyone: ModelBundle,
+    bundle: ModelBundle,
     parts: Split,
     rehearsed: Sequence[Rehearsal],
     epochs: list[Epoch],
@@ -135,7 +136,6 @@ def _judge(
     observer: Observer,
 ) -> Fitted:
     """Score on the test windows with a calibration that has not seen them; then calibrate on all that was held out."""
-    bundle = everyone.only(*range(parts.networks))
     kind: Kind = "time" if parts.by_time else "cells"
     test = bundle.judge(parts.test)
     unseen = _held_out(bundle, parts, rehearsed, _thinned(parts.train, CALIBRATING), parts.validation)

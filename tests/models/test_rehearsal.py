@@ -1,4 +1,4 @@
-"""What confidence is calibrated on: answers for teaching cells by models that do not know them."""
+"""Who answers, and what confidence is calibrated on: answers for teaching cells by models that do not know them."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from models.calibration import Calibration
 from models.ensemble import Ensemble
 from models.hyperparameters import BaselineHyperparameters
 from models.lightning_modules import Tensors
-from models.rehearsal import excess, held_out, rehearsals
+from models.rehearsal import answering, excess, held_out, rehearsals
 from models.starting import start, target_scale
 
 NETWORKS = 3
@@ -38,6 +38,31 @@ def started(cells):
     return ModelBundle(ensemble, scale, Calibration.unknown(), metadata), parts, beginning
 
 
+def regressions(bundle):
+    """Weights that each network has for SoH."""
+    return [list(heads.base.weight[0]) for heads in bundle.ensemble.heads()]
+
+
+class TestAnswering:
+    def test_networks_that_left_out_cells_answer_by_what_all_cells_tell(self):
+        everyone, parts, beginning = started(6)
+        every = torch.ones_like(beginning.rows.cell, dtype=torch.bool)
+        wanted = [list(beginning.fit(k, every)[0][0].weight) for k in range(NETWORKS)]
+        assert regressions(everyone) != wanted
+        assert regressions(answering(everyone, parts, beginning)) == wanted
+
+    def test_what_the_networks_learned_stays(self):
+        everyone, parts, beginning = started(6)
+        for number, heads in enumerate(everyone.ensemble.heads()):
+            torch.nn.init.constant_(heads.mean.bias, 0.01 * number)
+        told = answering(everyone, parts, beginning).ensemble.heads()
+        assert [float(heads.mean.bias.detach()[0]) for heads in told] == pytest.approx([0.0, 0.01, 0.02])
+
+    def test_networks_that_left_out_none_are_as_they_were(self):
+        everyone, parts, beginning = started(2)
+        assert regressions(answering(everyone, parts, beginning)) == regressions(everyone)[:NETWORKS]
+
+
 class TestRehearsals:
     def test_what_is_held_out_leaves_no_trace_in_what_is_said_of_it(self):
         everyone, parts, beginning = started(6)
@@ -51,11 +76,13 @@ class TestRehearsals:
             np.testing.assert_array_equal(after.soh, before.soh)
             np.testing.assert_array_equal(after.soh_sigma, before.soh_sigma)
 
-    def test_each_part_is_answered_by_as_many_as_leave_out_another_one_too(self):
+    def test_each_part_is_answered_by_regressions_of_all_other_cells(self):
         everyone, parts, beginning = started(6)
         found = rehearsals(everyone, parts, beginning)
         assert [one.withheld for one in found] == list(parts.withheld)
-        assert [len(one.bundle.ensemble.members) for one in found] == [NETWORKS - 1] * NETWORKS
+        for one in found:
+            shown = ~torch.isin(beginning.rows.cell, torch.tensor(one.withheld))
+            assert regressions(one.bundle) == [list(beginning.fit(k, shown)[0][0].weight) for k in range(NETWORKS)]
 
     def test_a_cell_is_newer_to_who_does_not_know_it(self):
         everyone, parts, beginning = started(6)
