@@ -25,7 +25,7 @@ POWERS = (0, 2)  # of the covariance with the target, as weight of a column in a
 WIDTHS = (0.1, 0.3, 1.0)  # a curve's: exp(-width |a - b|^2 / columns)
 ROUGHNESSES = (1e-5, 1e-4, 1e-3, 1e-2)  # a curve's penalty per training row
 LINEAR = 0.5  # weight of the linear kernel beside the Gaussian one
-CENTRES = (256, 1024)  # least and most, one for `ROWS_A_CENTRE` rows
+CENTRES = (256, 2048)  # least and most, one for `ROWS_A_CENTRE` rows
 ROWS_A_CENTRE = 16
 REACH = 0.5  # how far beyond its training range a column is believed, in widths of it
 FOLDS = 6
@@ -34,6 +34,7 @@ ENOUGH_CELLS = 4  # to choose by; with two or three, whose inner folds learn fro
 SURE = 3.0  # standard errors of the mean over cells: some sixty settings are compared at once
 EXPECTED = ((1e-4, 0.3), (1e-3, 0.3), (1e-4, 1.0), (1e-3, 1.0))  # penalty and width of SoH's curves
 EXPECTED_OF_FEW = ((1e-4, 0.3), (1e-5, 0.1), (1e-4, 0.1), (1e-5, 0.3))  # where fewer cells teach than are enough
+CHUNK = 4096  # rows between whose kernel and the centres memory is held
 MOST_ROWS = 3000  # of which settings are chosen; a final fit takes ten times as many
 BLOCKS = 10  # of neighbouring rows, drawn with replacement for each network
 
@@ -198,8 +199,13 @@ def fit_one(
     at, width = centres.double() * counted, setting.width * counted / counted.sum()
     linear = LINEAR / counted.sum()
     offset = w @ target
-    k, inner = (gaussian(some, at, width) + linear * some @ at.T for some in (rows, at))
-    gram, wanted = (k.T * w) @ k, (k.T * w) @ (target - offset)
+    inner = gaussian(at, at, width) + linear * at @ at.T
+    gram, wanted = torch.zeros_like(inner), torch.zeros_like(inner[0])
+    for start in range(0, len(rows), CHUNK):
+        some, weights, left = (values[start : start + CHUNK] for values in (rows, w, target - offset))
+        k = gaussian(some, at, width) + linear * some @ at.T
+        gram += (k.T * weights) @ k
+        wanted += (k.T * weights) @ left
     fits = []
     for strength in strengths:
         bumps = torch.linalg.solve(gram + strength * inner + 1e-8 * torch.eye(len(at), dtype=k.dtype), wanted)

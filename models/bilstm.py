@@ -10,6 +10,7 @@ from torch.nn import functional
 from models.heads import Heads
 from models.network import Network, masked_mean
 
+PASTS = (16, 64)  # cycles of the past over which means are taken, beside that over the whole window
 STEPS = 16  # of the LSTM at most; longer windows are averaged in blocks of neighbouring cycles
 
 
@@ -30,7 +31,8 @@ class BiLstm(Network):
         self.columns = config.columns
         self.block = math.ceil(config.window / STEPS)
         self.lstm = nn.LSTM(2 * config.columns + 1, config.hidden_size, batch_first=True, bidirectional=True)
-        spans = 2 if self.block == 1 else 3
+        self.pasts = [length for length in PASTS if length < config.window]
+        spans = 2 + len(self.pasts)
         self.heads = Heads(spans * config.columns, 4 * config.hidden_size + 2 * config.columns, spans)
 
     def forward(self, z: Tensor, mask: Tensor) -> Tensor:
@@ -42,11 +44,9 @@ class BiLstm(Network):
         return out
 
     def present(self, z: Tensor, mask: Tensor) -> Tensor:
-        """What the regression takes: the last step, and means over the last 16 and over all steps, (B, 2C or 3C)."""
+        """What the regression takes, (B, spans * C): the last step, then means over longer and longer pasts."""
         values = z[..., : self.columns]
-        means = [masked_mean(values[:, -STEPS:], mask[:, -STEPS:])]
-        if self.block > 1:
-            means.append(masked_mean(values, mask))
+        means = [masked_mean(values[:, -length:], mask[:, -length:]) for length in (*self.pasts, z.shape[1])]
         return torch.cat([values[:, -1], *means], dim=1)
 
 
