@@ -16,7 +16,6 @@ from models.protocols.tasks import END_OF_LIFE, Log, Task
 from models.training import fit
 
 Floats = NDArray[np.float64]
-WINDOW = HYPERPARAMETERS["bilstm"]().window
 BATCHES = ((1000, 32), (10_000, 128))  # below so many training cycles, windows a batch; `LARGE` above
 LARGE = 512
 STEPS = 200  # of the optimiser, for each network: more did not lower the error on cells left out, see docs/accuracy.md
@@ -42,13 +41,17 @@ class _Watching:
         return False
 
 
-def hyperparameters(algorithm: str, cycles: int, seed: int) -> Hyperparameters:
-    """Give a job's hyperparameters for so many training cycles: about as many optimiser steps for many as for few."""
+def hyperparameters(algorithm: str, cycles: int, past: int, seed: int) -> Hyperparameters:
+    """Give a job's hyperparameters for so many training cycles: about as many optimiser steps for many as for few.
+
+    `past`: cycles that a model looks back over, if by default it looks back at all.
+    """
     batch = next((size for below, size in BATCHES if cycles < below), LARGE)
     epochs = min(max(STEPS * batch // max(cycles, 1), EPOCHS[0]), EPOCHS[1])
-    return HYPERPARAMETERS[algorithm](
-        epochs=epochs, batch_size=batch, learning_rate=0.001, ensemble_size=NETWORKS, seed=seed
-    )
+    usual = HYPERPARAMETERS[algorithm]()
+    window = past if usual.window > 1 else 1
+    changed = {"epochs": epochs, "batch_size": batch, "learning_rate": 0.001, "ensemble_size": NETWORKS}
+    return usual.model_copy(update={**changed, "window": window, "seed": seed})
 
 
 def run(
@@ -56,7 +59,7 @@ def run(
     seeds: int,
     log: Log,
     models: Sequence[str] = (*CLASSICAL, *OURS),
-    asked: Callable[[str, int, int], Hyperparameters] = hyperparameters,
+    asked: Callable[[str, int, int, int], Hyperparameters] = hyperparameters,
 ) -> Iterator[Answers]:
     """Answers of each model, seed and held-out cell, as they come; `asked` gives a job's hyperparameters."""
     for task in tasks:
@@ -70,7 +73,7 @@ def run(
                 if model in CLASSICAL:
                     yield from _classical(task, model, train, test, seed)
                 else:
-                    yield from _ours(task, asked(model, teaching, seed), model, log)
+                    yield from _ours(task, asked(model, teaching, task.past, seed), model, log)
 
 
 def _ours(task: Task, hyperparameters: Hyperparameters, algorithm: str, log: Log) -> Iterator[Answers]:
@@ -139,4 +142,4 @@ def _by_cell(
 
 def _windows(task: Task, *, judging: bool) -> Windows:
     numbers = [i for i, history in enumerate(task.histories) if (history.cell in task.test_cells) is judging]
-    return concatenate([windows_of(task.histories[number], number, WINDOW) for number in numbers])
+    return concatenate([windows_of(task.histories[number], number, task.past) for number in numbers])

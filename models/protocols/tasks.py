@@ -28,6 +28,8 @@ WEN_TRAIN, WEN_TEST = {"91", "100"}, {"124"}
 WEN_COLUMNS = {"cycle", "rul", "soh"}
 PINN4SOH_NOMINAL_AH = {"XJTU": 2.0, "MIT": 1.1, "HUST": 1.1}
 EVERY = 5  # of cells that the protocol does not name, one in so many judges
+PAST, LONG_PAST = 64, 256  # cycles looked back over; the longer tells XJTU's teaching cells left out better
+MANY_CYCLES = 20_000  # from so many on the shorter past: windows take memory
 
 
 class NoCells(Exception):
@@ -43,6 +45,7 @@ class Task:
     test_cells: tuple[str, ...]
     feature_names: tuple[str, ...]
     feature_version: int = 0
+    past: int = PAST  # cycles that windows look back over, where the model looks back
 
 
 Log = Callable[[str], None]
@@ -142,7 +145,8 @@ def _pinn4soh(data: Path, log: Log) -> list[Task]:
             continue
         nominal = cells[0][2] or _usual_capacity([table for stem, table, _ in cells if stem not in judging])
         histories = [_pinn4soh_history(stem, table, names, nominal) for stem, table, _ in cells]
-        found.append(Task(group, tuple(histories), judging, names))
+        past = LONG_PAST if sum(map(len, histories)) < MANY_CYCLES else PAST
+        found.append(Task(group, tuple(histories), judging, names, past=past))
     if not found:
         raise NoCells(f"P2 wants CSV files of at least two cells with a column capacity in {data}")
     return found

@@ -17,7 +17,7 @@ def quiet(_):
     """Nobody listens."""
 
 
-def quick(algorithm, _, seed):
+def quick(algorithm, _cycles, _past, seed):
     return HYPERPARAMETERS[algorithm](epochs=1, ensemble_size=2, seed=seed)
 
 
@@ -36,6 +36,16 @@ def changed(task, edit):
     """The task with another record of its test cell."""
     histories = [edit(history) if history.cell in task.test_cells else history for history in task.histories]
     return replace(task, histories=tuple(histories))
+
+
+class TestHyperparameters:
+    @pytest.mark.parametrize(("algorithm", "window"), [("baseline", 1), ("bilstm", 256), ("deephpm", 1)])
+    def test_who_looks_back_looks_back_as_far_as_the_task(self, algorithm, window):
+        asked = running.hyperparameters(algorithm, 5_000, 256, 3)
+        assert (asked.window, asked.seed, asked.batch_size) == (window, 3, 128)
+
+    def test_many_cycles_are_passed_over_less_often(self):
+        assert [running.hyperparameters("bilstm", cycles, 64, 0).epochs for cycles in (100, 5_000, 10**6)] == [30, 5, 4]
 
 
 class TestRun:

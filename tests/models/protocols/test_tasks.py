@@ -51,6 +51,13 @@ class TestP2:
         assert set(found["XJTU 2C"].test_cells) == {"2C_battery-4", "2C_battery-8", "2C_battery-14"}
         assert set(found["MIT"].test_cells) == {"2017-05-12_battery-5", "2017-05-12_battery-10"}
 
+    def test_few_cycles_are_looked_back_over_longer(self, written, cells, monkeypatch):
+        data = written({f"XJTU data/2C_battery-{n}.csv": cells["pinn4soh"](n) for n in (1, 2, 4)})
+        (few,) = tasks("P2", data, quiet)
+        monkeypatch.setattr("models.protocols.tasks.MANY_CYCLES", sum(map(len, few.histories)))
+        (many,) = tasks("P2", data, quiet)
+        assert (few.past, many.past) == (256, 64)
+
     def test_the_folder_of_one_set_is_known_by_its_own_name(self, written, cells):
         data = written({f"XJTU data/2C_battery-{n}.csv": cells["pinn4soh"](n) for n in (1, 3, 4)})
         (task,) = tasks("P2", data / "XJTU data", quiet)
