@@ -9,7 +9,7 @@ from fastapi import Path
 from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer, StringConstraints, WithJsonSchema
 from starlette.responses import Response
 
-DIGITS = 6  # that are told of an estimate; networks compute with seven
+DIGITS = 6  # that are told of an estimate, and at most so many decimals; networks compute with seven digits
 LARGEST_ID = 2**31 - 1  # what every database's INTEGER key can hold
 
 
@@ -63,7 +63,7 @@ def _fraction(value: float | None) -> float | None:
 
 
 def _rounded(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.{DIGITS}g}")
+    return None if value is None else float(f"{round(value, DIGITS):.{DIGITS}g}") + 0.0  # no -0.0
 
 
 Number = Annotated[float | None, AfterValidator(_finite)]

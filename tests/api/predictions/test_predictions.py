@@ -179,7 +179,7 @@ class TestNumbers:
             "rul": 1059.16606521606445,
             "confidence": 0.9500000000000001,
             "soh_interval": [0.9024528881128554, 1.0],
-            "rul_interval": [0.0, 23666.42642578],
+            "rul_interval": [2.30425e-96, 23666.42642578],
         }
         plain = ready.serving.answer
         ready.serving.answer = lambda item: plain(item) | computed
