@@ -250,9 +250,9 @@ class ModelBundle:
             cells = "1 held-out cell" if self.calibration.units == 1 else f"{self.calibration.units} held-out cells"
             warnings.append(f"Calibrated on {cells}; at least {FEW_CELLS} are wanted.")
         if not self.metadata.get("rul_known"):
-            warnings.append("No training cell reached its end of life; rul is told by the pace at which they aged.")
+            warnings.append("No training cell reached its end of life; RUL is told by the pace at which they aged.")
         if not self.calibration.rul:
-            warnings.append(f"No held-out rul was known; rul_interval is a rough factor of {ROUGHLY:g} either way.")
+            warnings.append(f"No held-out RUL was known; rul_interval is a rough factor of {ROUGHLY:g} either way.")
         return warnings
 
 

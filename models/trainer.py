@@ -15,7 +15,7 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 
 from models.lightning_modules import HealthModule
-from models.observer import Epoch, Observer, Stopped, TrainingFailed
+from models.observer import Epoch, Observer, Stopped, TrainingFailed, counted
 
 CHECKPOINT = "last.ckpt"
 LARGE_BATCH = 1024  # windows, from which on several CPU threads are worth their waiting for each other
@@ -55,7 +55,8 @@ def train(
             deterministic="warn" if accelerator != "cpu" and torch.cuda.is_available() else None,  # a CPU is so anyway
             default_root_dir=str(checkpoint_dir) if checkpoint_dir else None,
         )
-        observer.log("info", f"Device: {trainer.strategy.root_device}, {torch.get_num_threads()} CPU threads")
+        threads = counted(torch.get_num_threads(), "CPU thread", "CPU threads")
+        observer.log("info", f"Device: {trainer.strategy.root_device}, {threads}")
         if resumed is not None:
             observer.log("info", "Resuming from the checkpoint of the last epoch that was saved")
         if resumed is not None and _recalled(module, resumed):
