@@ -105,6 +105,6 @@ def issue(problem: Mapping[str, Any]) -> str:
         return f"Not JSON: {problem.get('ctx', {}).get('error', problem['msg'])}"
     if problem["type"] == "model_attributes_type":
         return "Must be a JSON object"
-    said = str(problem["msg"]).removeprefix("Value error, ")
+    said = str(problem["msg"]).removeprefix("Value error, ").replace(" after validation", "")
     place = problem["loc"][-1] if len(problem["loc"]) > 1 else None
     return f"Item {place}: {said}" if isinstance(place, int) else said

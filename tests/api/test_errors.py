@@ -98,6 +98,11 @@ class TestEnvelope:
         assert answer.status_code == 422
         assert envelope(answer)["details"] == [{"field": "model_name", "issue": issue}]
 
+    def test_of_an_empty_list_says_how_many_there_may_be(self, platform: Any) -> None:
+        answer = platform.http.post("/api/v1/predictions/batch", json={"requests": []})
+        issue = "List should have at least 1 item, not 0"
+        assert envelope(answer)["details"] == [{"field": "requests", "issue": issue}]
+
     def test_of_missing_fields_names_them(self, platform: Any) -> None:
         error = envelope(platform.http.post("/api/v1/training-jobs", json={}))
         assert error["code"] == "MISSING_REQUIRED_FIELD"
