@@ -9,8 +9,9 @@ from torch import Generator, Tensor
 
 from batteries.splits import Split
 from batteries.windows import Windows
-from models.base import REACH, Fit, Rows, Setting, choose, fit_both
+from models.base import REACH, Fit, Rows, Setting, fit_both
 from models.censoring import completed, left_by_pace, with_rul
+from models.choosing import choose
 from models.ensemble import Ensemble
 from models.lightning_modules import Lessons, Tensors
 from models.scaling import TargetScale
