@@ -56,10 +56,10 @@
     const newest = await call('/batteries?page_size=1');
     const page = Math.max(1, Math.ceil(newest.meta.total / 100));
     const { items } = await call(`/batteries?page=${page}&page_size=100`);
-    const options = items.reverse().map((battery) => {
+    const options = items.reverse().map((battery, place) => {
       const facts = [cycles(battery.total_cycles), battery.nominal_capacity && `${battery.nominal_capacity} Ah`];
       const text = [`#${battery.id} ${battery.filename}`, ...facts, battery.manufacturer, battery.chemistry];
-      return new Option(text.filter(Boolean).join(' · '), battery.id, false, battery.id === chosen);
+      return new Option(text.filter(Boolean).join(' · '), battery.id, false, chosen ? battery.id === chosen : place === 0);
     });
     element('batteries').replaceChildren(...options);
   }

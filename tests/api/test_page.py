@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import uvicorn
 from playwright.sync_api import Page, expect, sync_playwright
@@ -61,6 +62,7 @@ class TestPage:
         page.fill("input[name=password]", "secretpassword")
         page.click("#signInForm button")
         expect(page.locator("#who")).to_have_text("user@example.com")
+        expect(page.locator("#result")).to_be_hidden()
 
         page.set_input_files("#fileInput", str(mat_file))
         page.fill("input[name=nominal_capacity]", "1.1")
@@ -86,6 +88,23 @@ class TestPage:
         expect(page.locator("#soh")).to_have_text("87.0 % (90 %: 84.0 % to 90.0 %)")
         expect(page.locator("#rul")).to_have_text("121 cycles (90 %: 80 to 160)")
         expect(page.locator("#confidence")).to_have_text("91.0 %")
+
+    def test_chooses_the_newest_battery_of_those_that_are_there(
+        self, served: tuple[Any, str], page: Page, mat_file: Path
+    ) -> None:
+        root = served[1]
+        login = {"username": "user@example.com", "password": "secretpassword"}
+        token = httpx.post(f"{root}/api/v1/auth/token", data=login).json()["access_token"]
+        for _ in range(2):
+            files = {"file": ("cell.mat", mat_file.read_bytes())}
+            httpx.post(
+                f"{root}/api/v1/batteries", files=files, headers={"Authorization": f"Bearer {token}"}, timeout=60
+            )
+        page.goto(root)
+        page.fill("input[name=username]", "user@example.com")
+        page.fill("input[name=password]", "secretpassword")
+        page.click("#signInForm button")
+        expect(page.locator("#batteries")).to_have_value("2")
 
     def test_gives_scripts_the_global_that_the_tutorial_uses(self, served: tuple[Any, str], page: Page) -> None:
         page.goto(served[1])
