@@ -54,10 +54,10 @@ class View:
             Text(self.state.get("status", "…")),
             ProgressBar(total=total, completed=epoch, width=30),
             Text(f"{epoch}/{total}"),
-            Text(facts(self.state), style="dim"),
         )
+        known = Text(facts(self.state), style="dim", no_wrap=True, overflow="ellipsis")
         lines = Text("\n".join(self.log[-LINES:]), style="dim", no_wrap=True, overflow="ellipsis")
-        return Group(head, curve(self.train, self.validation, width=min(100, console.width)), lines)
+        return Group(head, known, curve(self.train, self.validation, width=min(100, console.width)), lines)
 
     @property
     def succeeded(self) -> bool:
@@ -79,7 +79,7 @@ def facts(state: Mapping[str, Any]) -> str:
     loss, best, left = (state.get(key) for key in ("current_loss", "best_val_loss", "eta_seconds"))
     said = [] if loss is None else [f"loss {loss:.4g}"]
     said += [] if best is None else [f"best validation {best:.4g}"]
-    said += [] if left is None or state.get("status") != "running" else [f"{lasting(left)} left"]
+    said += [] if left is None or left < 1 or state.get("status") != "running" else [f"{lasting(left)} left"]
     return ", ".join(said)
 
 

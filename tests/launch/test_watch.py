@@ -11,7 +11,7 @@ from websockets.sync.server import serve
 from launch import jobs_cli
 from launch.loss_curve import curve
 from launch.platform_client import PlatformClient
-from launch.watch import Lines, View
+from launch.watch import Lines, View, facts
 
 STATE = {"type": "progress", "status": "running", "total_epochs": 4, "current_epoch": 0, "current_loss": None}
 
@@ -40,6 +40,7 @@ class TestView:
         for part in ("job 7", "running", "1/4", "loss 0.5, best validation 0.75, 3 s left", "Split by battery"):
             assert part in text
         assert "Epoch 1/4" not in text
+        assert text.splitlines()[1].strip() == "loss 0.5, best validation 0.75, 3 s left"
         assert view.end == "job 7 goes on"
 
     @pytest.mark.parametrize(
@@ -68,6 +69,9 @@ class TestLines:
         assert told[39] == "  epoch 40/40: loss 0.5, best validation 0.75, 3 s left"
         lines = [log("Device: cpu"), log("Traceback", "DEBUG"), log("Epoch 1/4: loss 0.5"), STATE]
         assert [plain(message) for message in lines] == ["  Device: cpu", None, None, None]
+
+    def test_tell_no_time_left_that_is_none(self):
+        assert facts(epoch(4, 0.5, 0.75) | {"eta_seconds": 0.4}) == "loss 0.5, best validation 0.75"
 
     def test_break_a_silence_of_half_a_minute(self):
         now = [0.0]
