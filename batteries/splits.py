@@ -47,7 +47,7 @@ class Split:
     train: Windows
     validation: Windows
     test: Windows
-    train_cells: tuple[str, ...]
+    train_cells: tuple[str, ...]  # all that teach, also those that some network leaves out
     validation_cells: tuple[str, ...]
     test_cells: tuple[str, ...]
     left_out: tuple[str, ...]  # why, a sentence a battery
@@ -101,14 +101,12 @@ def split(
     parts = _cross_fitted if len(teachers) >= CELLS_FOR_CROSS_FITTING else _by_stretch
     train, validation, withheld, length = parts(histories, teachers, length, networks)
     train = _joined(train, histories, short, length)
-    never = set(withheld[0]).intersection(*withheld[1:])
     validating = set().union(*withheld) if parts is _cross_fitted else set(teachers)
-    taught = (set(teachers) - never) | set(short)
     return Split(
         train,
         validation,
         make_windows(histories, length, test),
-        train_cells=_names(histories, taught),
+        train_cells=_names(histories, [*teachers, *short]),
         validation_cells=_names(histories, validating),
         test_cells=_names(histories, test),
         left_out=tuple(left_out),

@@ -119,9 +119,10 @@ class Base(nn.Module):
             self.slope[number] = fit.weight
             if len(fit.bumps):
                 self.bumps[number] = fit.bumps
-                bumps = gaussian(rows, fit.centres, fit.width) * fit.bumps  # (B, M); d/dz of the sum of a k(z, c)
-                pull = bumps.sum(1) @ rows - bumps.sum(0) @ fit.centres
-                self.slope[number] -= 2 * fit.width * pull / len(rows)
+                for some in rows.split(CHUNK):
+                    bumps = gaussian(some, fit.centres, fit.width) * fit.bumps  # (B, M); d/dz of the sum of a k(z, c)
+                    pull = bumps.sum(1) @ some - bumps.sum(0) @ fit.centres
+                    self.slope[number] -= 2 * fit.width * pull / len(rows)
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any) -> None:
         """As many centres as were saved."""

@@ -54,11 +54,12 @@ class TestSeveralCells:
         assert not set(parts.test_cells) & {*parts.train_cells, *parts.validation_cells}
         assert {*parts.train_cells, *parts.validation_cells, *parts.test_cells} == {f"c{i}" for i in range(count)}
 
-    @pytest.mark.parametrize(("count", "sizes"), [(5, (3, 1, 1)), (10, (6, 2, 2)), (20, (14, 3, 3))])
-    def test_from_five_on_whole_cells_validate(self, count, sizes):
+    @pytest.mark.parametrize(("count", "sizes"), [(5, (4, 1, 1)), (10, (8, 2, 2)), (20, (17, 3, 3))])
+    def test_from_five_on_whole_cells_validate_and_are_among_those_that_teach(self, count, sizes):
         parts = split([cell(f"c{i}") for i in range(count)], 16)
         assert (len(parts.train_cells), len(parts.validation_cells), len(parts.test_cells)) == sizes
-        assert not set(parts.train_cells) & set(parts.validation_cells)
+        assert {int(name[1:]) for name in parts.train_cells} == set(parts.train.cell.tolist())
+        assert set(parts.validation_cells) < set(parts.train_cells)
         assert parts.withheld == (tuple(sorted(int(name[1:]) for name in parts.validation_cells)),)
 
     @pytest.mark.parametrize("networks", [2, 3, 6])

@@ -69,6 +69,15 @@ class TestBase:
         steep = (base(z + step)[0] - base(z - step)[0])[:, 0].mean() / 2e-2
         torch.testing.assert_close(base.slope[0, 0], steep, atol=5e-3, rtol=1e-2)
 
+    def test_is_as_steep_in_however_many_pieces_the_rows_are_taken(self, monkeypatch):
+        z = grid(columns=2)
+        fits, seen = fit_both(rows_of(z, z[:, 0].square()), (Setting(1e-4, width=0.3),) * 2, 1)
+        whole, pieces = Base(2), Base(2)
+        whole.adopt(fits, seen)
+        monkeypatch.setattr("models.base.CHUNK", 37)
+        pieces.adopt(fits, seen)
+        torch.testing.assert_close(pieces.slope, whole.slope)
+
     def test_is_loaded_with_as_many_centres_as_it_was_saved_with(self):
         z = grid(300, 2)
         fits, seen = fit_both(rows_of(z, z[:, 0].square()), (Setting(1e-4, width=0.3),) * 2, 1)
