@@ -119,7 +119,8 @@ class Base(nn.Module):
             self.slope[number] = fit.weight
             if len(fit.bumps):
                 self.bumps[number] = fit.bumps
-                for some in rows.split(CHUNK):
+                for start in range(0, len(rows), CHUNK):
+                    some = rows[start : start + CHUNK]
                     bumps = gaussian(some, fit.centres, fit.width) * fit.bumps  # (B, M); d/dz of the sum of a k(z, c)
                     pull = bumps.sum(1) @ some - bumps.sum(0) @ fit.centres
                     self.slope[number] -= 2 * fit.width * pull / len(rows)
