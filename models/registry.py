@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import models
-from models.bundle import ModelBundle
+from models.bundle import ModelBundle, UnreadableBundle
 from models.observer import Epoch
-from models.registered import Cache
+from models.registered import Cache, DamagedModel
 from models.runs import experiment, opened
 
 if TYPE_CHECKING:
@@ -146,15 +146,29 @@ class Registry:
             self.client.set_model_version_tag(algorithm, version, key, value)
 
     def load(self, algorithm: str, version: str) -> ModelBundle:
-        """Read a version's bundle, through the cache."""
+        """Read a version's bundle, through the cache.
+
+        Raises:
+            UnreadableBundle: it is no model of this product, or of a newer one.
+            DamagedModel: its weights are gone, or not those that were registered.
+        """
         from mlflow.artifacts import download_artifacts
+        from mlflow.exceptions import MlflowException
 
         found = self.client.get_model_version(algorithm, version)
-        uri = f"{self._location(found)}/{WEIGHTS}"
+        if "battery.sha256" not in found.tags:
+            raise UnreadableBundle(f"{algorithm} {version} was not registered by this product")
+        location = self._location(found)
 
         def fetch() -> bytes:
             with tempfile.TemporaryDirectory() as folder:
-                path = download_artifacts(artifact_uri=uri, dst_path=folder, tracking_uri=self.tracking_uri)
+                uri = f"{location}/{WEIGHTS}"
+                try:
+                    path = download_artifacts(artifact_uri=uri, dst_path=folder, tracking_uri=self.tracking_uri)
+                except MlflowException as error:  # its code does not say whether the file is gone
+                    if self._has_weights(location):
+                        raise
+                    raise DamagedModel(f"the weights of {algorithm} {version} are gone") from error
                 return Path(path).read_bytes()
 
         return ModelBundle.load(self.cache.path(found.tags["battery.sha256"], fetch))
@@ -178,6 +192,12 @@ class Registry:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
         self.client.delete_model_version(algorithm, version)  # last: as long as it is there, a second call goes on
+
+    def _has_weights(self, location: str) -> bool:
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        repository = get_artifact_repository(location, tracking_uri=self.tracking_uri)
+        return any(file.path == WEIGHTS for file in repository.list_artifacts(str(Path(WEIGHTS).parent)))
 
     def _location(self, version: "ModelVersion") -> str:
         return str(self.client.get_logged_model(version.tags["battery.model_id"]).artifact_location)

@@ -9,12 +9,13 @@ from dataclasses import replace
 import httpx
 import mlflow
 import pytest
+from mlflow.exceptions import MlflowException
 
-from models.bundle import ModelBundle
+from models.bundle import ModelBundle, UnreadableBundle
 from models.hyperparameters import BaselineHyperparameters
 from models.observer import Epoch
 from models.promotion import DECISION, PREVIOUS_CHAMPION, Cell, promote, successor
-from models.registered import Cache, DamagedModel, NoSuchModel, RegisteredModels
+from models.registered import ARTIFACTS, Cache, DamagedModel, NoSuchModel, RegisteredModels
 from models.registry import Registry
 from models.training import fit
 
@@ -147,6 +148,20 @@ class TestLoad:
         with pytest.raises(DamagedModel):
             RegisteredModels(mlflow_server, tmp_path / "other").load("baseline", registered.version)
 
+    def test_weights_that_may_only_be_out_of_reach_are_not_called_gone(self, registry, registered, monkeypatch):
+        def refuse(**_):
+            raise MlflowException("the server is busy")
+
+        monkeypatch.setattr("mlflow.artifacts.download_artifacts", refuse)
+        with pytest.raises(MlflowException, match="the server is busy"):
+            registry.load("baseline", registered.version)
+
+    def test_what_somebody_else_registered_is_refused(self, registry):
+        name = registry.client.create_registered_model("somebody else's").name
+        version = registry.client.create_model_version(name, "s3://nowhere/model").version
+        with pytest.raises(UnreadableBundle, match="was not registered by this product"):
+            registry.load(name, version)
+
 
 class TestCache:
     def test_a_torn_file_is_fetched_again(self, tmp_path):
@@ -237,6 +252,15 @@ class TestPromote:
         registry.set_alias("baseline", "champion", old)
         assert promote(registry, "baseline", new, bundle, unknown).promoted
         assert registry.champion("baseline") == new
+
+    def test_nor_one_whose_weights_are_gone(self, registry, baselines, unknown):
+        (old, _), (new, bundle) = baselines(), baselines(worse_by=0.2)
+        registry.set_alias("baseline", "champion", old)
+        tags = registry.client.get_model_version("baseline", old).tags
+        httpx.delete(f"{registry.tracking_uri}{ARTIFACTS}/{tags['battery.artifact_path']}").raise_for_status()
+        with pytest.raises(DamagedModel, match=f"the weights of baseline {old} are gone"):
+            registry.load("baseline", old)
+        assert promote(registry, "baseline", new, bundle, unknown).promoted
 
 
 class TestSuccessor:
