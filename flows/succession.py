@@ -40,7 +40,7 @@ def put_back(registry: "Registry", algorithm: str, version: str) -> None:
         if registry.champion(algorithm) != version:
             return
         former = _former(registry, algorithm, version)
-        if former in _live(algorithm, version):
+        if former in _live(algorithm, version) and former in _feature_versions(registry, algorithm):
             registry.set_alias(algorithm, "champion", former)
         else:
             _appoint(registry, algorithm, version)
@@ -59,10 +59,7 @@ def _appoint(registry: "Registry", algorithm: str, version: str) -> None:
     from flows import judges
     from models import promotion
 
-    registered = {
-        str(found.version): found.tags.get("battery.feature_version")
-        for found in registry.client.search_model_versions(f"name = '{algorithm}'")
-    }
+    registered = _feature_versions(registry, algorithm)
     live = {other: row for other, row in _live(algorithm, version).items() if other in registered}
     if not live:
         return
@@ -86,6 +83,12 @@ def _live(algorithm: str, version: str) -> dict[str, Model]:
     others = (Model.algorithm == algorithm, Model.deleted_at.is_(None), Model.mlflow_version != version)
     with reading() as session:
         return {row.mlflow_version: row for row in session.scalars(select(Model).where(*others))}
+
+
+def _feature_versions(registry: "Registry", algorithm: str) -> dict[str, str | None]:
+    """Of the versions that MLflow still has: somebody may have removed others there."""
+    found = registry.client.search_model_versions(f"name = '{algorithm}'")
+    return {str(version.version): version.tags.get("battery.feature_version") for version in found}
 
 
 def _former(registry: "Registry", algorithm: str, version: str) -> str:

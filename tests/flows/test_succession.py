@@ -118,11 +118,15 @@ class TestPutBack:
         succession.put_back(registry, algorithm, second)
         assert registry.champion(algorithm) == first
 
-    def test_lets_another_serve_where_that_one_is_deleted(self, registry, algorithm, version, asked):
+    @pytest.mark.parametrize("where", ["rows", "MLflow"])
+    def test_lets_another_serve_where_that_one_is_deleted(self, where, registry, algorithm, version, asked):
         first, second = version(), version()
         last = version(instead_of=first)
-        with transaction() as rows:
-            model_rows.mark_deleted(model_rows.by_registered_version(rows, algorithm, first))
+        if where == "MLflow":
+            registry.client.delete_model_version(algorithm, first)
+        else:
+            with transaction() as rows:
+                model_rows.mark_deleted(model_rows.by_registered_version(rows, algorithm, first))
         succession.put_back(registry, algorithm, last)
         assert (asked, registry.champion(algorithm)) == ([second], second)
 
