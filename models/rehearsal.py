@@ -23,8 +23,7 @@ from models.metrics import Judged
 from models.network import Network
 from models.starting import Beginning
 
-SETTINGS_OF_MANY = 2  # that rehearse, at most, where a regression takes long
-MANY = 10_000  # rows
+MANY = 10_000  # rows, of which a regression takes long
 
 
 @dataclass(frozen=True)
@@ -49,15 +48,13 @@ def answering(everyone: ModelBundle, parts: Split, beginning: Beginning) -> Mode
     return _with(networks, everyone)
 
 
-def rehearsals(everyone: ModelBundle, parts: Split, beginning: Beginning) -> list[Rehearsal]:
+def rehearsals(everyone: ModelBundle, parts: Split, beginning: Beginning) -> Iterator[Rehearsal]:
     """Make one for each part of the teaching cells that a network left out; none where none did."""
     cells = len(np.unique(parts.train.cell))
-    found = []
     for number, withheld in enumerate(parts.withheld):
         if withheld:  # where not crossed, networks of their own rehearse, see `batteries.splits`
             one = _without(everyone, number, parts, beginning) if _crossed(parts) else everyone.only(number)
-            found.append(Rehearsal(withheld, one, excess(cells - len(withheld), cells)))
-    return found
+            yield Rehearsal(withheld, one, excess(cells - len(withheld), cells))
 
 
 def excess(few: int, many: int) -> float:
@@ -83,13 +80,21 @@ def _crossed(parts: Split) -> bool:
 
 def _without(everyone: ModelBundle, number: int, parts: Split, beginning: Beginning) -> ModelBundle:
     shown = ~torch.isin(beginning.rows.cell, torch.tensor(parts.withheld[number]))
-    most = parts.networks if len(beginning.rows.z) <= MANY else SETTINGS_OF_MANY
     networks = []
-    for setting in range(min(most, len(beginning.chosen))):
+    for setting in _rehearsing(beginning, parts.networks):
         network = copy.deepcopy(everyone.ensemble.networks()[number])
         network.heads.base.adopt(*beginning.fit(setting, shown))
         networks.append(network)
     return _with(networks, everyone)
+
+
+def _rehearsing(beginning: Beginning, networks: int) -> list[int]:
+    """Numbers of the settings that rehearse: those that answer; of many rows the two that are furthest apart."""
+    answering = beginning.chosen[:networks]
+    if len(beginning.rows.z) <= MANY:
+        return list(range(len(answering)))
+    different = [number for number, (soh, _) in enumerate(answering) if soh not in [s for s, _ in answering[:number]]]
+    return sorted({different[0], different[-1]})
 
 
 def _with(networks: Sequence[Network], other: ModelBundle) -> ModelBundle:

@@ -123,8 +123,12 @@ def fit(
         trust(ensemble, parts, scale)
         fit_spreads(ensemble, Tensors.of(parts.train, scale), absences(names), Lessons.of(parts).teaches)
         everyone = ModelBundle(ensemble, scale, Calibration.unknown(), metadata)
-        answers = answering(everyone, parts, beginning)
-        return _judge(answers, parts, rehearsals(everyone, parts, beginning), epochs, observer=observer)
+        rehearsed = []
+        for one in rehearsals(everyone, parts, beginning):
+            if observer.should_stop():
+                raise Stopped("training was stopped")
+            rehearsed.append(one)
+        return _judge(answering(everyone, parts, beginning), parts, rehearsed, epochs, observer=observer)
 
 
 def _judge(

@@ -8,7 +8,7 @@ import torch
 
 from batteries.splits import split
 from batteries.windows import History
-from models.base import Rows
+from models.base import Rows, Setting
 from models.bundle import ModelBundle
 from models.calibration import Calibration
 from models.ensemble import Ensemble
@@ -78,11 +78,22 @@ class TestRehearsals:
 
     def test_each_part_is_answered_by_regressions_of_all_other_cells(self):
         everyone, parts, beginning = started(6)
-        found = rehearsals(everyone, parts, beginning)
+        found = list(rehearsals(everyone, parts, beginning))
         assert [one.withheld for one in found] == list(parts.withheld)
         for one in found:
             shown = ~torch.isin(beginning.rows.cell, torch.tensor(one.withheld))
             assert regressions(one.bundle) == [list(beginning.fit(k, shown)[0][0].weight) for k in range(NETWORKS)]
+
+    def test_of_many_rows_the_two_settings_rehearse_that_are_furthest_apart(self, monkeypatch):
+        monkeypatch.setattr("models.rehearsal.MANY", 10)
+        everyone, parts, beginning = started(6)
+        soh = [Setting(1e-4, width=0.3), Setting(1e-3, width=0.3), Setting(1e-3, width=1.0)]
+        chosen = replace(beginning, chosen=[(setting, setting) for setting in soh])
+        for one in rehearsals(everyone, parts, chosen):
+            shown = ~torch.isin(beginning.rows.cell, torch.tensor(one.withheld))
+            assert regressions(one.bundle) == [list(chosen.fit(k, shown)[0][0].weight) for k in (0, 2)]
+        alike = replace(beginning, chosen=[(soh[0], soh[0])] * 3)
+        assert {len(one.bundle.ensemble.members) for one in rehearsals(everyone, parts, alike)} == {1}
 
     def test_a_cell_is_newer_to_who_does_not_know_it(self):
         everyone, parts, beginning = started(6)
@@ -94,7 +105,7 @@ class TestRehearsals:
 
     def test_of_two_cells_networks_of_their_own_rehearse(self):
         everyone, parts, beginning = started(2)
-        found = rehearsals(everyone, parts, beginning)
+        found = list(rehearsals(everyone, parts, beginning))
         assert [one.withheld for one in found] == [(1,), (2,)]
         for number, one in enumerate(found):
             (network,) = one.bundle.ensemble.members
@@ -102,7 +113,7 @@ class TestRehearsals:
             assert one.excess == pytest.approx((2 / 1.5) ** 0.5)  # what one cell teaches, beside what two do
 
     def test_of_one_cell_there_is_none(self):
-        assert rehearsals(*started(1)) == []
+        assert list(rehearsals(*started(1))) == []
 
 
 def test_excess_falls_with_every_cell_more():

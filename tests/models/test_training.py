@@ -196,6 +196,15 @@ class TestStopping:
         assert watching.batches == 7
         assert len(watching.epochs) == 1
 
+    def test_takes_effect_after_the_last_epoch_too(self, synthetic, recorder):
+        cells = [synthetic(seed, 60) for seed in range(5)]
+        whole = recorder()
+        trained("baseline", cells, whole, epochs=2, ensemble_size=2)
+        watching = recorder(stop_after=whole.batches - 1)
+        with pytest.raises(Stopped):
+            trained("baseline", cells, watching, epochs=2, ensemble_size=2)
+        assert len(watching.epochs) == 2
+
 
 class TestResuming:
     @pytest.mark.parametrize("algorithm", ALGORITHMS)
