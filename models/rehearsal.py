@@ -89,12 +89,12 @@ def _without(everyone: ModelBundle, number: int, parts: Split, beginning: Beginn
 
 
 def _rehearsing(beginning: Beginning, networks: int) -> list[int]:
-    """Numbers of the settings that rehearse: those that answer; of many rows the two that are furthest apart."""
+    """Numbers of the settings that rehearse: those that answer; of many rows each setting of SoH once."""
     answering = beginning.chosen[:networks]
     if len(beginning.rows.z) <= MANY:
         return list(range(len(answering)))
-    different = [number for number, (soh, _) in enumerate(answering) if soh not in [s for s, _ in answering[:number]]]
-    return sorted({different[0], different[-1]})
+    first = {soh: number for number, (soh, _) in reversed(list(enumerate(answering)))}
+    return sorted(first.values())
 
 
 def _with(networks: Sequence[Network], other: ModelBundle) -> ModelBundle:

@@ -84,16 +84,14 @@ class TestRehearsals:
             shown = ~torch.isin(beginning.rows.cell, torch.tensor(one.withheld))
             assert regressions(one.bundle) == [list(beginning.fit(k, shown)[0][0].weight) for k in range(NETWORKS)]
 
-    def test_of_many_rows_the_two_settings_rehearse_that_are_furthest_apart(self, monkeypatch):
+    def test_of_many_rows_each_setting_of_soh_rehearses_once(self, monkeypatch):
         monkeypatch.setattr("models.rehearsal.MANY", 10)
         everyone, parts, beginning = started(6)
-        soh = [Setting(1e-4, width=0.3), Setting(1e-3, width=0.3), Setting(1e-3, width=1.0)]
-        chosen = replace(beginning, chosen=[(setting, setting) for setting in soh])
+        rough, smooth, line = Setting(1e-4, width=0.3), Setting(1e-3, width=1.0), Setting(1e-3)
+        chosen = replace(beginning, chosen=[(rough, rough), (rough, line), (smooth, rough)])
         for one in rehearsals(everyone, parts, chosen):
             shown = ~torch.isin(beginning.rows.cell, torch.tensor(one.withheld))
             assert regressions(one.bundle) == [list(chosen.fit(k, shown)[0][0].weight) for k in (0, 2)]
-        alike = replace(beginning, chosen=[(soh[0], soh[0])] * 3)
-        assert {len(one.bundle.ensemble.members) for one in rehearsals(everyone, parts, alike)} == {1}
 
     def test_a_cell_is_newer_to_who_does_not_know_it(self):
         everyone, parts, beginning = started(6)
