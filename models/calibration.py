@@ -6,7 +6,7 @@ windows err together, so the number of cells, not of windows, limits how sure an
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -23,11 +23,16 @@ STRETCHES = 10  # of a cell's life that count as units: neighbouring windows err
 
 @dataclass(frozen=True)
 class Scored:
-    """Scores of held-out windows and the cell of each; RUL scores are NaN where RUL is unknown."""
+    """Scores of held-out windows and the cell of each; RUL scores are NaN where RUL is unknown.
+
+    Sigmas are those that the errors were divided by.
+    """
 
     soh: Floats
     rul: Floats
     cell: NDArray[np.int64]
+    soh_sigma: Floats = field(default_factory=lambda: np.zeros(0))
+    rul_sigma: Floats = field(default_factory=lambda: np.zeros(0))
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,8 @@ class Calibration:
     rul_units: int
     windows: int
     lacking: tuple["Lacking", ...] = ()  # the same with columns missing
+    least_soh_sigma: float = 0.0  # below which none is believed
+    least_rul_sigma: float = 0.0
 
     def without(self, columns: frozenset[int]) -> "Calibration":
         """Give the calibration for an answer that lacks `columns`.
@@ -78,16 +85,16 @@ class Calibration:
         edge = 0.5 / (self._stretches(self.units) + 1)
         if not self.soh:
             return np.full(np.shape(soh_sigma), edge)
-        share = _share_below(np.asarray(self.soh), TOLERANCE / np.maximum(soh_sigma, 1e-12))
+        share = _share_below(np.asarray(self.soh), TOLERANCE / np.maximum(soh_sigma, max(self.least_soh_sigma, 1e-12)))
         return edge + (1 - 2 * edge) * share
 
     def soh_radius(self, sigma: Floats) -> Floats:
         """Half width of the 90 % interval of SoH; NaN where nothing was scored."""
-        return _radius(self.soh, self._stretches(self.units)) * sigma
+        return _radius(self.soh, self._stretches(self.units)) * np.maximum(sigma, self.least_soh_sigma)
 
     def rul_radius(self, sigma: Floats) -> Floats:
         """Half width of the 90 % interval of RUL, cycles; NaN where no held-out RUL was known."""
-        return _radius(self.rul, self._stretches(self.rul_units)) * sigma
+        return _radius(self.rul, self._stretches(self.rul_units)) * np.maximum(sigma, self.least_rul_sigma)
 
     def _stretches(self, units: int) -> int:
         return units * STRETCHES if self.kind == "cells" else units
@@ -117,7 +124,11 @@ class Calibration:
 def calibrate(
     parts: Sequence[Scored], kind: Kind, lacking: Mapping[frozenset[int], Sequence[Scored]] | None = None
 ) -> Calibration:
-    """Calibrate on all parts together; each must have been held out. `lacking`: the same parts with columns missing."""
+    """Calibrate on all parts together; each must have been held out. `lacking`: the same parts with columns missing.
+
+    One cell shows what its own later life is like. Beside cycles that taught, its model knows no doubt; a cycle of
+    another cell may lie as near and be told as badly as later ones. So no answer counts as surer than those typically.
+    """
     soh, rul, cell = _joined(parts)
 
     def units(scores: Floats) -> int:
@@ -132,7 +143,14 @@ def calibrate(
         rul_units=units(rul),
         windows=int(np.isfinite(soh).sum()),
         lacking=tuple(_lacking(columns, scored) for columns, scored in (lacking or {}).items()),
+        least_soh_sigma=_typical([part.soh_sigma for part in parts]) if kind == "time" else 0.0,
+        least_rul_sigma=_typical([part.rul_sigma for part in parts]) if kind == "time" else 0.0,
     )
+
+
+def _typical(sigmas: Sequence[Floats]) -> float:
+    together = np.concatenate(list(sigmas))
+    return float(np.median(together)) if len(together) else 0.0
 
 
 def _joined(parts: Sequence[Scored]) -> tuple[Floats, Floats, NDArray[np.int64]]:

@@ -46,6 +46,8 @@ class Judged:
             soh=np.abs(self.soh - self.true_soh) / np.maximum(self.soh_sigma, 1e-12),
             rul=np.abs(self.rul_error) / np.maximum(self.rul_sigma, 1e-12),
             cell=self.cell,
+            soh_sigma=self.soh_sigma,
+            rul_sigma=self.rul_sigma,
         )
 
     def within(self) -> Floats:

@@ -76,6 +76,18 @@ class TestIntervals:
         scores = normal_scores(1)
         assert calibrate([scores], "time").soh_radius(np.ones(1))[0] == pytest.approx(scores.soh.max())
 
+    def test_one_cell_makes_no_answer_surer_than_its_later_cycles_typically_are(self):
+        held_out = Scored(
+            np.array([0.5, 1.0, 1.5]), np.ones(3), np.zeros(3, dtype=int), np.array([0.01, 0.02, 0.04]), np.ones(3)
+        )
+        calibration = calibrate([held_out], "time")
+        near, typical, far = np.array([1e-6]), np.array([0.02]), np.array([0.04])
+        assert calibration.soh_radius(near) == calibration.soh_radius(typical) < calibration.soh_radius(far)
+        assert calibration.confidence(near) == calibration.confidence(typical) > calibration.confidence(far)
+        assert calibration.rul_radius(near) == calibration.rul_radius(np.ones(1))
+        assert Calibration.from_dict(calibration.as_dict()) == calibration
+        assert calibrate([held_out], "cells").soh_radius(near) < calibration.soh_radius(near)
+
     def test_are_unknown_where_no_life_ended(self):
         scores = normal_scores(3)
         calibration = calibrate([Scored(scores.soh, np.full_like(scores.soh, np.nan), scores.cell)], "cells")
