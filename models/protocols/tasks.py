@@ -205,7 +205,7 @@ def _loose(data: Path) -> Iterator[tuple[Path, pd.DataFrame]]:
 
 
 def _archived(data: Path) -> Iterator[tuple[Path, pd.DataFrame]]:
-    for archive in [data] if data.is_file() else sorted(data.rglob("*.tar*")):
+    for archive in filter(tarfile.is_tarfile, [data] if data.is_file() else sorted(data.rglob("*.tar*"))):
         with tarfile.open(archive) as opened:
             members = sorted((m for m in opened if m.isfile() and m.name.endswith(".csv")), key=lambda m: m.name)
             for member in members:

@@ -51,6 +51,12 @@ class TestP2:
         assert set(found["XJTU 2C"].test_cells) == {"2C_battery-4", "2C_battery-8", "2C_battery-14"}
         assert set(found["MIT"].test_cells) == {"2017-05-12_battery-5", "2017-05-12_battery-10"}
 
+    def test_a_file_that_is_no_archive_holds_no_cells(self, tmp_path):
+        (tmp_path / "notes.tar.txt").write_text("no archive")
+        for data in (tmp_path, tmp_path / "notes.tar.txt"):
+            with pytest.raises(NoCells, match="P2 wants CSV files"):
+                tasks("P2", data, quiet)
+
     def test_few_cycles_are_looked_back_over_longer(self, written, cells, monkeypatch):
         data = written({f"XJTU data/2C_battery-{n}.csv": cells["pinn4soh"](n) for n in (1, 2, 4)})
         (few,) = tasks("P2", data, quiet)
