@@ -70,7 +70,9 @@ def answer_of(
         by_version[key] = models.answering(connection, *key)
     model = by_version[key]
     if model is None or (model.deleted_at is not None and asked.model_id is None):
-        return NotFound(f"The serving {key[0]} model was deleted; name a model_id, or train another")
+        return NotFound(
+            f"The serving {key[0]} model was deleted; its successor is being chosen, if there is one: ask again in some seconds, or name a model_id"
+        )
     result = {name: answer[name] for name in RESULT if name in answer}
     result["warnings"] = [*asked.warnings, *result.get("warnings", [])]
     result["explanation"] = answer.get("explanation")
