@@ -71,7 +71,8 @@ def answer_of(
     model = by_version[key]
     if model is None or (model.deleted_at is not None and asked.model_id is None):
         return NotFound(
-            f"The serving {key[0]} model was deleted; its successor is being chosen, if there is one: ask again in some seconds, or name a model_id"
+            f"The serving {key[0]} model was deleted; its successor, if there is one, is being chosen: "
+            "ask again in some seconds, or name a model_id"
         )
     result = {name: answer[name] for name in RESULT if name in answer}
     result["warnings"] = [*asked.warnings, *result.get("warnings", [])]
